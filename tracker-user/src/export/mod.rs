@@ -1,0 +1,5 @@
+//! [`Record`] to the outside: one file a sink.
+
+mod record;
+
+pub use record::Record;

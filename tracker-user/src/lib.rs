@@ -1,0 +1,19 @@
+//! `llm-tracker` sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
+//!
+//! Data moves one way, one folder a stage, and no stage imports a later one:
+//!
+//! | stage | in | out |
+//! |---|---|---|
+//! | [`capture`] | the kernel | [`capture::Chunk`] |
+//! | [`stream`] | chunks | [`stream::Event`]s of HTTP exchanges |
+//! | [`provider`] | events | [`provider::Call`] |
+//! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
+//! | [`export`] | [`export::Record`] | Prometheus, JSON lines |
+//!
+//! `stream` and `provider` do no I/O, take no clock and start no task: bytes and timestamps in,
+//! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
+pub mod attribution;
+pub mod capture;
+pub mod export;
+pub mod provider;
+pub mod stream;

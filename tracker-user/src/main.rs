@@ -1,0 +1,2 @@
+//! The `llm-tracker` command line.
+fn main() {}

@@ -1,0 +1,87 @@
+//! One LLM API call, as far as its bytes tell.
+
+use crate::{capture::Timestamp, stream::Role};
+
+/// Where the token numbers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UsageSource {
+    /// The provider said so.
+    Reported,
+    /// Counted by us.
+    Estimated,
+    /// Nobody said.
+    #[default]
+    Missing,
+}
+
+impl UsageSource {
+    /// The value of the `usage_source` field and label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Estimated => "estimated",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// Token counts, normalised: what is a subset of what never depends on the provider.
+/// Absent means not known; a number is never a placeholder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All prompt tokens, cached ones included.
+    pub input_tokens: Option<u64>,
+    /// Subset of `input_tokens` that was read from the provider's cache.
+    pub cache_read_input_tokens: Option<u64>,
+    /// Subset of `input_tokens` that was written to the provider's cache.
+    pub cache_creation_input_tokens: Option<u64>,
+    /// All generated tokens, reasoning included.
+    pub output_tokens: Option<u64>,
+    /// Subset of `output_tokens` spent on reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// Who counted.
+    pub source: UsageSource,
+}
+
+/// One LLM API call, before anybody asked whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// When the request's first byte was sent.
+    pub started: Timestamp,
+    /// OTel `gen_ai.provider.name` where one exists, else a stable lower-case name.
+    pub provider: &'static str,
+    /// OTel `gen_ai.operation.name`.
+    pub operation: &'static str,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// The model that answered.
+    pub response_model: Option<String>,
+    /// The provider's id of the response.
+    pub response_id: Option<String>,
+    /// Host the request was addressed to.
+    pub server_address: Option<String>,
+    /// Port, where the request named one.
+    pub server_port: Option<u16>,
+    /// Path without its query.
+    pub path: String,
+    /// Whether the watched process sent or served the request.
+    pub role: Role,
+    /// Whether the answer came as a stream.
+    pub streaming: bool,
+    /// HTTP status; absent when no response head was seen.
+    pub status: Option<u16>,
+    /// Error type, the provider's where it gave one; `interrupted` for a stream that ended before
+    /// its own terminator.
+    pub error: Option<String>,
+    /// The provider's own words, in order, without repeats.
+    pub finish_reasons: Vec<String>,
+    /// Token counts.
+    pub usage: Usage,
+    /// Names of the tools the model called, in order.
+    pub tool_calls: Vec<String>,
+    /// From the request's first byte to the first event that carries content, seconds.
+    pub time_to_first_token_seconds: Option<f64>,
+    /// From the request's first byte to the response's last, seconds.
+    pub duration_seconds: f64,
+}

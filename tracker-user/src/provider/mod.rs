@@ -1,0 +1,5 @@
+//! Exchanges to [`Call`]s: who is the provider, which dialect, what usage.
+
+mod call;
+
+pub use call::{Call, Usage, UsageSource};

@@ -1,0 +1,110 @@
+//! What a connection tells the stage above it.
+
+use crate::capture::Timestamp;
+
+/// Numbers the exchanges of one connection, in the order of their requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExchangeId(pub u64);
+
+/// Whether the watched process sent the request or served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The process wrote the request and read the response.
+    Client,
+    /// The process read the request and wrote the response.
+    Server,
+}
+
+/// What is kept of a request's head. Credentials, cookies and the query are dropped where the
+/// head is parsed and exist nowhere above.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Method, upper case as sent.
+    pub method: String,
+    /// The target's path without its query, percent-encoding kept.
+    pub path: String,
+    /// `Host` or `:authority` without the port, lower case.
+    pub host: Option<String>,
+    /// Port from `Host` or `:authority`, where one was given.
+    pub port: Option<u16>,
+    /// `Content-Type`, parameters included.
+    pub content_type: Option<String>,
+    /// Other headers that a dialect asked for, lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// What is kept of a response's head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// HTTP status of the final response; 1xx are not reported.
+    pub status: u16,
+    /// `Content-Type`, parameters included. It lies at times: the first bytes decide.
+    pub content_type: Option<String>,
+    /// Other headers that a dialect asked for, lower-case names.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// How an exchange came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Request and response were seen whole, by the rules of HTTP's own framing.
+    Complete,
+    /// The connection closed before the message was whole.
+    Closed,
+    /// Bytes were lost between kernel and daemon inside one of the messages.
+    Gap,
+    /// What was read is not what the protocol allows, or a body could not be decoded.
+    Malformed,
+}
+
+/// One step of one exchange, borrowed from the bytes that brought it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request began; always the first event of its exchange.
+    Request {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Who watches it from where.
+        role: Role,
+        /// The kept part of the head.
+        head: &'a RequestHead,
+        /// When the request's first byte was sent.
+        at: Timestamp,
+    },
+    /// A piece of the request's decoded body.
+    RequestBody {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Decoded bytes, never empty.
+        data: &'a [u8],
+        /// When they were sent.
+        at: Timestamp,
+    },
+    /// The final response's head.
+    Response {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// The kept part of the head.
+        head: &'a ResponseHead,
+        /// When the head was complete.
+        at: Timestamp,
+    },
+    /// A piece of the response's decoded body.
+    ResponseBody {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Decoded bytes, never empty.
+        data: &'a [u8],
+        /// When they arrived.
+        at: Timestamp,
+    },
+    /// The exchange is over; always its last event.
+    End {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// How.
+        end: End,
+        /// When its last byte was seen, or its end noticed.
+        at: Timestamp,
+    },
+}
