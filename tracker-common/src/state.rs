@@ -1,0 +1,51 @@
+//! Keys and values of the maps that both sides touch.
+
+use crate::Plain;
+
+/// A connection, as long as its `SSL` object lives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// Thread group id in the initial pid namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of the `SSL` object.
+    pub ssl: u64,
+}
+
+/// What the kernel side knows of a connection. Only the kernel side writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Unique among all connections ever tracked; tells pointers that were used again apart.
+    pub generation: u32,
+    /// One of [`verdict`].
+    pub verdict: u32,
+    /// Bytes transferred so far, by direction ([`crate::cookie::WRITE`], [`crate::cookie::READ`]).
+    pub offsets: [u64; 2],
+    /// Whether an opened record was delivered.
+    pub reported: u64,
+}
+
+/// What user space has decided, as stored in the `VERDICTS` map by generation.
+pub mod verdict {
+    /// Not decided: copied.
+    pub const UNKNOWN: u32 = 0;
+    /// LLM traffic: copied.
+    pub const CAPTURE: u32 = 1;
+    /// None of our business: nothing is copied, no event is sent.
+    pub const IGNORE: u32 = 2;
+}
+
+// SAFETY: `repr(C)`, integers only, 4 + 4 + 8 bytes without padding.
+unsafe impl Plain for ConnectionKey {}
+// SAFETY: `repr(C)`, integers only, 4 + 4 + 16 + 8 bytes without padding.
+unsafe impl Plain for Connection {}
+
+// SAFETY: as for `Plain`.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for ConnectionKey {}
+// SAFETY: as for `Plain`.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Connection {}

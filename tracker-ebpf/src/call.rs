@@ -1,0 +1,62 @@
+//! The call that a thread is in.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use tracker_common::{TransferCookie, state::ConnectionKey};
+
+/// The transfer call that a thread is in, and the scratch memory for following it.
+///
+/// A thread keeps its entry from its first call until it exits: taking one up and giving it back on
+/// each call would cost two more map operations. A thread is in one program at a time, so nobody
+/// else touches it.
+#[repr(C)]
+pub(crate) struct Call {
+    /// The connection; also the key for looking it up, without a copy on the stack.
+    pub(crate) connection: ConnectionKey,
+    /// Plaintext in user memory; moves on as it is delivered.
+    pub(crate) buffer: u64,
+    /// The most that the call may transfer.
+    pub(crate) requested: u64,
+    /// Where in user memory the count will be; 0 where it is the return value.
+    pub(crate) done: u64,
+    /// The count.
+    pub(crate) transferred: u64,
+    /// Bytes that are still to be delivered.
+    pub(crate) left: u64,
+    /// Position of `buffer` in the stream.
+    pub(crate) offset: u64,
+    /// Stack pointer at the entry probe.
+    pub(crate) stack: u64,
+    /// When the call returned.
+    pub(crate) timestamp: u64,
+    /// Direction, and where the count is.
+    pub(crate) cookie: TransferCookie,
+    /// The connection's generation.
+    pub(crate) generation: u32,
+    /// 1 between entry and return.
+    pub(crate) active: u32,
+}
+
+impl Call {
+    /// What a new entry is inserted as: an insertion copies from somewhere, and the stack has no
+    /// room for it.
+    pub(crate) const NONE: Self = Self {
+        connection: ConnectionKey { tgid: 0, reserved: 0, ssl: 0 },
+        buffer: 0,
+        requested: 0,
+        done: 0,
+        transferred: 0,
+        left: 0,
+        offset: 0,
+        stack: 0,
+        timestamp: 0,
+        cookie: TransferCookie(0),
+        generation: 0,
+        active: 0,
+    };
+}
+
+/// The calling thread: thread group id in the upper half, thread id in the lower.
+#[inline(always)]
+pub(crate) fn current_thread() -> u64 {
+    bpf_get_current_pid_tgid()
+}

@@ -1,0 +1,69 @@
+//! User registers at a probe, by machine.
+//!
+//! The context of a uprobe program is the kernel's `struct pt_regs`; only the part that is the same
+//! on every kernel is declared here. Reads are volatile so that the compiler keeps each at a
+//! constant offset from the context: the verifier accepts no other.
+
+use aya_ebpf::EbpfContext;
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod machine {
+    /// 64-bit words of `struct pt_regs` (`arch/x86/include/asm/ptrace.h`) that hold the first six
+    /// arguments: rdi, rsi, rdx, rcx, r8, r9.
+    pub(super) const ARGUMENTS: [usize; 6] = [14, 13, 12, 11, 9, 8];
+    /// rax.
+    pub(super) const RESULT: usize = 10;
+    /// rsp.
+    pub(super) const STACK: usize = 19;
+    /// The return instruction pops the return address, so the stack pointer after it is above the
+    /// one at any instruction of the function.
+    pub(super) const RETURN_POPS: bool = true;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod machine {
+    /// 64-bit words of `struct user_pt_regs` (`arch/arm64/include/uapi/asm/ptrace.h`) that hold the
+    /// first six arguments: x0 to x5.
+    pub(super) const ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+    /// x0.
+    pub(super) const RESULT: usize = 0;
+    /// sp.
+    pub(super) const STACK: usize = 31;
+    /// The return address is in a register.
+    pub(super) const RETURN_POPS: bool = false;
+}
+
+#[cfg(not(any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64")))]
+compile_error!("the register layout of this machine is not known: add it to `registers.rs`");
+
+/// The 1-based argument `N` (at most 6).
+#[inline(always)]
+pub(crate) fn argument<const N: usize>(context: &impl EbpfContext) -> u64 {
+    word(context, const { machine::ARGUMENTS[N - 1] })
+}
+
+/// The return value, at a return probe.
+#[inline(always)]
+pub(crate) fn result(context: &impl EbpfContext) -> u64 {
+    word(context, machine::RESULT)
+}
+
+/// The stack pointer.
+#[inline(always)]
+pub(crate) fn stack(context: &impl EbpfContext) -> u64 {
+    word(context, machine::STACK)
+}
+
+/// Whether a return that leaves the stack pointer at `after` can be that of the function whose
+/// stack pointer was `within` at its probe: returns of functions that it called are below.
+#[inline(always)]
+pub(crate) fn returns_from(within: u64, after: u64) -> bool {
+    if machine::RETURN_POPS { after > within } else { after >= within }
+}
+
+#[inline(always)]
+fn word(context: &impl EbpfContext, index: usize) -> u64 {
+    // SAFETY: the context of a uprobe program is a `struct pt_regs`, and `index` lies within it; the
+    // verifier checks both.
+    unsafe { context.as_ptr().cast::<u64>().add(index).read_volatile() }
+}

@@ -1,0 +1,153 @@
+//! Functions that move plaintext, from entry to return.
+
+use core::ptr;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_probe_read_user},
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracker_common::{
+    Counter, TransferCookie,
+    state::{ConnectionKey, verdict},
+};
+
+use crate::{
+    call::{Call, current_thread},
+    connection, deliver,
+    maps::{CALLS, CONNECTIONS, count},
+    registers,
+};
+
+static NO_CALL: Call = Call::NONE;
+
+/// Entry of a function `(SSL *, buffer, length, ...)`.
+#[uprobe]
+fn transfer_entry(context: ProbeContext) -> u32 {
+    let thread = current_thread();
+    let key =
+        ConnectionKey { tgid: (thread >> 32) as u32, reserved: 0, ssl: registers::argument::<1>(&context) };
+    if let Some(known) = CONNECTIONS.get_ptr(&key) {
+        // SAFETY: a map value; one that is reused at this moment gives a verdict that is as good.
+        if unsafe { (*known).verdict } == verdict::IGNORE {
+            return 0;
+        }
+    }
+    enter(&context, thread, key.ssl);
+    0
+}
+
+#[inline(never)]
+fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
+    let stack = registers::stack(context);
+    // SAFETY: null, or the map value of this thread, which nobody else touches.
+    let Some(call) = (unsafe { call_of(thread).as_mut() }) else {
+        count(Counter::CallsFull, 1);
+        connection::end(thread, ssl);
+        return;
+    };
+    let buffer = registers::argument::<2>(context);
+    if call.active != 0 {
+        if stack < call.stack {
+            if call.connection.ssl == ssl {
+                count(Counter::Nested, 1);
+            } else {
+                count(Counter::NestedElsewhere, 1);
+                connection::end(thread, ssl);
+            }
+            return;
+        }
+        if stack == call.stack && call.connection.ssl == ssl && call.buffer == buffer {
+            // The function jumped to this one: one call, and this one knows better.
+            count(Counter::Nested, 1);
+        } else {
+            // A stack that is not deeper than it was within that call: it is over, by a `longjmp`
+            // or because its return was missed.
+            count(Counter::Abandoned, 1);
+            connection::end(thread, call.connection.ssl);
+        }
+    }
+    // SAFETY: the context is the one that the program was given.
+    let cookie = TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
+    let length = registers::argument::<3>(context);
+    let (fourth, fifth, sixth) = (
+        registers::argument::<4>(context),
+        registers::argument::<5>(context),
+        registers::argument::<6>(context),
+    );
+    call.done = match cookie.done_argument() {
+        4 => fourth,
+        5 => fifth,
+        6 => sixth,
+        _ => 0,
+    };
+    // Functions that return the count take the length as an `int`.
+    call.requested = if call.done == 0 { length & 0x7fff_ffff } else { length };
+    call.connection.tgid = (thread >> 32) as u32;
+    call.connection.ssl = ssl;
+    call.buffer = buffer;
+    call.stack = stack;
+    call.cookie = cookie;
+    call.active = 1;
+}
+
+/// The calling thread's entry in `CALLS`, made where there is none; null where there is no room.
+#[inline(never)]
+fn call_of(thread: u64) -> *mut Call {
+    if let Some(call) = CALLS.get_ptr_mut(&thread) {
+        return call;
+    }
+    let _ = CALLS.insert(&thread, &NO_CALL, u64::from(BPF_NOEXIST));
+    CALLS.get_ptr_mut(&thread).unwrap_or(ptr::null_mut())
+}
+
+/// Return of any function that has [`transfer_entry`].
+#[uretprobe]
+fn transfer_return(context: RetProbeContext) -> u32 {
+    let thread = current_thread();
+    let Some(call) = CALLS.get_ptr_mut(&thread) else {
+        return 0;
+    };
+    // SAFETY: the map value of this thread, which nobody else touches.
+    let call = unsafe { &mut *call };
+    if call.active == 0 || !registers::returns_from(call.stack, registers::stack(&context)) {
+        return 0;
+    }
+    call.active = 0;
+    // `int`, in all functions: only its lower half is defined.
+    let result = registers::result(&context) as i32;
+    if result > 0 && transferred(call, result as u64) {
+        // SAFETY: takes no argument.
+        call.timestamp = unsafe { bpf_ktime_get_ns() };
+        count(Counter::Calls, 1);
+        count(Counter::Bytes, call.transferred);
+        if connection::advance(call) {
+            deliver::deliver(call);
+        }
+    }
+    0
+}
+
+/// Finds out how much a successful call moved; `false` where that is nothing, or not known.
+#[inline(never)]
+fn transferred(call: &mut Call, result: u64) -> bool {
+    call.transferred = result;
+    if call.done != 0 {
+        // SAFETY: a map value of 8 bytes as destination; any address may be tried as source.
+        let error =
+            unsafe { bpf_probe_read_user((&raw mut call.transferred).cast(), 8, call.done as *const _) };
+        if error != 0 {
+            count(Counter::CountUnreadable, 1);
+            connection::end(current_thread(), call.connection.ssl);
+            return false;
+        }
+    }
+    if call.transferred > call.requested {
+        count(Counter::Implausible, 1);
+        connection::end(current_thread(), call.connection.ssl);
+        return false;
+    }
+    call.transferred != 0
+}
