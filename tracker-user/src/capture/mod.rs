@@ -3,7 +3,14 @@
 mod chunk;
 mod event;
 mod hook;
+mod kernel;
+mod ring;
 
 pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};
 pub use event::{CaptureEvent, Opened, Verdict};
 pub use hook::{Hook, HookKind, HookPlan, Transferred};
+pub use kernel::{
+    AttachError, AttachedHook, Connections, Counters, Kernel, KernelConfig, KernelCounters, LoadError,
+    Verdicts,
+};
+pub use ring::Ring;

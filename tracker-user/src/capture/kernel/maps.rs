@@ -1,0 +1,154 @@
+//! Handles on the kernel side's maps, each usable from a thread of its own.
+
+use std::io;
+
+use aya::maps::{Array, HashMap, MapData, MapError};
+use tracker_common::{
+    Counter,
+    state::{Connection, ConnectionKey, verdict},
+};
+
+use crate::capture::{ConnectionId, Verdict};
+
+/// Tells the kernel side what has been decided about connections.
+#[derive(Debug)]
+pub struct Verdicts(HashMap<MapData, u32, u32>);
+
+impl Verdicts {
+    pub(super) const fn new(map: HashMap<MapData, u32, u32>) -> Self {
+        Self(map)
+    }
+
+    /// Sets the verdict on a connection. It takes effect with the connection's next transfer and is
+    /// final: no other can follow it. [`Verdict::Unknown`] takes one back that has not taken effect.
+    ///
+    /// After [`Verdict::Ignore`] nothing more is heard of the connection, its end included.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it, and the connection stays as it is.
+    pub fn set(&mut self, connection: ConnectionId, verdict: Verdict) -> io::Result<()> {
+        let decided = match verdict {
+            Verdict::Unknown => {
+                return match self.0.remove(&connection.generation) {
+                    Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+                    Err(error) => Err(io::Error::other(error)),
+                };
+            }
+            Verdict::Capture => verdict::CAPTURE,
+            Verdict::Ignore => verdict::IGNORE,
+        };
+        self.0.insert(connection.generation, decided, 0).map_err(io::Error::other)
+    }
+}
+
+/// The connections that the kernel side knows.
+#[derive(Debug)]
+pub struct Connections(HashMap<MapData, ConnectionKey, Connection>);
+
+impl Connections {
+    pub(super) const fn new(map: HashMap<MapData, ConnectionKey, Connection>) -> Self {
+        Self(map)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.keys().filter(Result::is_ok).count()
+    }
+
+    /// Forgets the connections of processes of which `is_gone` says so, lest a later process with
+    /// the same id inherits one, and returns how many. One pass over all connections: do it now and
+    /// then, for all processes that have gone since.
+    pub fn forget(&mut self, mut is_gone: impl FnMut(u32) -> bool) -> usize {
+        // Removing what an iterator stands on would start it over.
+        let gone: Vec<ConnectionKey> =
+            self.0.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
+        gone.iter().filter(|key| self.0.remove(key).is_ok()).count()
+    }
+}
+
+/// Reads the kernel side's counters.
+pub struct Counters(Array<MapData, u64>);
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Counters").field(&self.read()).finish()
+    }
+}
+
+macro_rules! kernel_counters {
+    ($($(#[$doc:meta])* $field:ident = $counter:ident,)+) => {
+        /// What the kernel side has counted since it was loaded.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct KernelCounters {
+            $($(#[$doc])* pub $field: u64,)+
+        }
+
+        impl Counters {
+            pub(super) const fn new(map: Array<MapData, u64>) -> Self {
+                Self(map)
+            }
+
+            /// Reads them all; some twenty system calls.
+            ///
+            /// # Errors
+            ///
+            /// The kernel refused it.
+            pub fn read(&self) -> io::Result<KernelCounters> {
+                let read = |counter: Counter| self.0.get(&(counter as u32), 0).map_err(io::Error::other);
+                Ok(KernelCounters { $($field: read(Counter::$counter)?,)+ })
+            }
+        }
+
+        // A counter that is not read would be a loss that nobody sees.
+        const _: () = assert!([$(Counter::$counter as u32),+].len() == Counter::ALL.len());
+    };
+}
+
+kernel_counters! {
+    /// Successful transfer calls on connections that are not ignored.
+    calls = Calls,
+    /// Bytes that they transferred: those delivered, and those lost below.
+    bytes = Bytes,
+    /// Times the reader was woken.
+    wake_ups = WakeUps,
+    /// Calls that lost bytes because the ring was full.
+    ring_full = RingFull,
+    /// Bytes lost because the ring was full.
+    ring_full_bytes = RingFullBytes,
+    /// Calls that transferred more than the cap.
+    past_cap = PastCap,
+    /// Bytes past the cap.
+    past_cap_bytes = PastCapBytes,
+    /// Records lost because user memory could not be read.
+    unreadable = Unreadable,
+    /// Bytes of those records.
+    unreadable_bytes = UnreadableBytes,
+    /// Calls whose count could not be read; the connection goes on as another generation.
+    count_unreadable = CountUnreadable,
+    /// Calls with a count above what was asked for; the connection goes on as another generation.
+    implausible = Implausible,
+    /// Calls lost because too many threads were in one; the connection goes on as another generation.
+    calls_full = CallsFull,
+    /// Calls that never returned; the connection goes on as another generation.
+    abandoned = Abandoned,
+    /// Calls on another connection within a call; that connection goes on as another generation.
+    nested_elsewhere = NestedElsewhere,
+    /// Calls on the same connection within a call. No loss.
+    nested = Nested,
+    /// Calls lost because a connection could not be stored.
+    connections_full = ConnectionsFull,
+    /// Bytes of those calls.
+    connections_full_bytes = ConnectionsFullBytes,
+    /// Notices (opened, closed, exec, exit) lost because the ring was full.
+    notices_lost = NoticesLost,
+}
+
+impl KernelCounters {
+    /// Bytes known to have been transferred and not delivered.
+    #[must_use]
+    pub const fn lost_bytes(&self) -> u64 {
+        self.ring_full_bytes + self.past_cap_bytes + self.unreadable_bytes + self.connections_full_bytes
+    }
+}

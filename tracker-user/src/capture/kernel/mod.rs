@@ -1,0 +1,242 @@
+//! The kernel side, from user space: load it, attach it, read what it keeps.
+//!
+//! [`Kernel`] owns the programs and attaches them. What other threads need is taken out of it once
+//! and used there: [`Ring`](super::Ring) and [`Verdicts`] by the pipeline, [`Counters`] by the
+//! metrics, [`Connections`] by whoever learns that a process has gone.
+
+mod attach;
+mod maps;
+
+use std::io;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::MapError,
+    programs::{ProgramError, RawTracePoint, UProbe},
+    sys::SyscallError,
+    util::KernelVersion,
+};
+use tracker_common::record::{LARGEST_TIER, MAX_CALL_CAP};
+
+pub use attach::{AttachError, AttachedHook};
+pub use maps::{Connections, Counters, KernelCounters, Verdicts};
+
+use super::Ring;
+
+/// The oldest kernel that has what the kernel side needs: `bpf_get_attach_cookie`, and the link that
+/// carries the cookie.
+const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 15, 0);
+
+/// The smallest ring: a few of the largest records.
+const SMALLEST_RING: u32 = 4 * LARGEST_TIER as u32;
+const LARGEST_RING: u32 = 1 << 30;
+
+/// Sizes of the kernel side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// Bytes of the ring buffer; rounded up to a power of two between 64 KiB and 1 GiB.
+    pub ring_bytes: u32,
+    /// The most that is copied of one read or write call, in bytes; at most 4 MiB.
+    pub call_cap_bytes: u32,
+    /// Connections that are known at a time. The least recently used goes when they are more, and
+    /// counts as a new connection when it is used again.
+    pub max_connections: u32,
+    /// Threads that can be followed at a time. Calls of others are counted as lost.
+    pub max_threads: u32,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 8 << 20,
+            call_cap_bytes: 256 << 10,
+            max_connections: 64 << 10,
+            max_threads: 16 << 10,
+        }
+    }
+}
+
+/// Why the kernel side could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel is too old.
+    #[error("this kernel is Linux {found}; llm-tracker needs Linux 5.15 or newer")]
+    KernelTooOld {
+        /// The version that runs.
+        found: String,
+    },
+    /// The kernel did not allow it.
+    #[error(
+        "the kernel did not allow {action}: run llm-tracker as root, or with CAP_BPF, CAP_PERFMON, \
+         CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; in a container it needs to be privileged"
+    )]
+    NotPermitted {
+        /// What was tried.
+        action: String,
+        /// The kernel's answer.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel has no BPF.
+    #[error("this kernel is built without BPF (CONFIG_BPF_SYSCALL); llm-tracker cannot work on it")]
+    NoBpf,
+    /// The verifier, or another check of the kernel, rejected a program.
+    #[error("this kernel rejected the program `{program}`; please report this with the output of `uname -a`")]
+    Rejected {
+        /// The program.
+        program: &'static str,
+        /// The kernel's answer, with the verifier's log.
+        #[source]
+        source: ProgramError,
+    },
+    /// The object is not one of this version's.
+    #[error("the embedded kernel side is not usable: {what}; build again with `cargo xtask build`")]
+    BadObject {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something else.
+    #[error("could not load the kernel side")]
+    Other(#[from] EbpfError),
+}
+
+/// The loaded kernel side. Dropping it detaches everything that was attached through it, except
+/// what an [`AttachedHook`] holds, which detaches when that is dropped.
+#[derive(Debug)]
+pub struct Kernel {
+    ebpf: Ebpf,
+}
+
+/// The transfer entry, transfer return and free programs, all of them uprobes.
+const PROBES: [&str; 3] = ["transfer_entry", "transfer_return", "connection_free"];
+/// Programs on tracepoints, and the tracepoint of each.
+const TRACEPOINTS: [(&str, &str); 2] =
+    [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
+
+impl Kernel {
+    /// Loads the kernel side and begins to follow processes. No TLS library is watched before
+    /// [`Kernel::attach`].
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing, and what to do about it.
+    pub fn load(object: &[u8], config: &KernelConfig) -> Result<Self, LoadError> {
+        if let Ok(version) = KernelVersion::current()
+            && version < OLDEST_KERNEL
+        {
+            return Err(LoadError::KernelTooOld { found: format!("{version:?}") });
+        }
+        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads } = *config;
+        let ring_bytes = ring_bytes.clamp(SMALLEST_RING, LARGEST_RING).next_power_of_two();
+        let call_cap_bytes = call_cap_bytes.clamp(1, MAX_CALL_CAP);
+        let wake_up_bytes = ring_bytes / 4;
+        let ebpf = EbpfLoader::new()
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("CONNECTIONS", max_connections.max(1))
+            .map_max_entries("VERDICTS", max_connections.max(1))
+            .map_max_entries("CALLS", max_threads.max(1))
+            .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
+            .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
+            .load(object)
+            .map_err(|error| explain(error, "creating BPF maps"))?;
+        let mut kernel = Self { ebpf };
+        for name in PROBES {
+            kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
+        }
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut RawTracePoint =
+                kernel.ebpf.program_mut(name).and_then(|p| p.try_into().ok()).ok_or_else(|| missing(name))?;
+            program.load().map_err(|source| rejected(name, source))?;
+            program.attach(tracepoint).map_err(|source| rejected(name, source))?;
+        }
+        Ok(kernel)
+    }
+
+    /// Takes the ring out, to be read by one reader.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it was taken before, or cannot be mapped.
+    pub fn take_ring(&mut self) -> Result<Ring, LoadError> {
+        Ok(Ring::new(self.take_map("RING")?))
+    }
+
+    /// Takes the handle that sets verdicts out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it was taken before.
+    pub fn take_verdicts(&mut self) -> Result<Verdicts, LoadError> {
+        Ok(Verdicts::new(self.take_map("VERDICTS")?))
+    }
+
+    /// Takes the handle that reads counters out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it was taken before.
+    pub fn take_counters(&mut self) -> Result<Counters, LoadError> {
+        Ok(Counters::new(self.take_map("COUNTERS")?))
+    }
+
+    /// Takes the handle that forgets connections out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it was taken before.
+    pub fn take_connections(&mut self) -> Result<Connections, LoadError> {
+        Ok(Connections::new(self.take_map("CONNECTIONS")?))
+    }
+
+    fn take_map<M: TryFrom<aya::maps::Map, Error = MapError>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<M, LoadError> {
+        let map = self.ebpf.take_map(name).ok_or_else(|| missing(name))?;
+        M::try_from(map).map_err(|error| LoadError::BadObject { what: format!("map `{name}`: {error}") })
+    }
+
+    fn probe(&mut self, name: &'static str) -> Result<&mut UProbe, LoadError> {
+        self.ebpf.program_mut(name).and_then(|p| p.try_into().ok()).ok_or_else(|| missing(name))
+    }
+}
+
+fn missing(name: &str) -> LoadError {
+    LoadError::BadObject { what: format!("it has no `{name}`, or that was taken before") }
+}
+
+fn rejected(program: &'static str, source: ProgramError) -> LoadError {
+    match &source {
+        ProgramError::LoadError { io_error, .. }
+        | ProgramError::SyscallError(SyscallError { io_error, .. })
+            if is_permission(io_error) =>
+        {
+            not_permitted(&format!("loading the BPF program `{program}`"), source)
+        }
+        _ => LoadError::Rejected { program, source },
+    }
+}
+
+fn explain(error: EbpfError, action: &str) -> LoadError {
+    let io_error = match &error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => io_error,
+        EbpfError::MapError(MapError::SyscallError(SyscallError { io_error, .. })) => io_error,
+        EbpfError::ParseError(parse) => return LoadError::BadObject { what: parse.to_string() },
+        _ => return LoadError::Other(error),
+    };
+    if is_permission(io_error) {
+        not_permitted(action, error)
+    } else if io_error.raw_os_error() == Some(libc::ENOSYS) {
+        LoadError::NoBpf
+    } else {
+        LoadError::Other(error)
+    }
+}
+
+fn not_permitted(action: &str, source: impl std::error::Error + Send + Sync + 'static) -> LoadError {
+    LoadError::NotPermitted { action: action.to_owned(), source: Box::new(source) }
+}
+
+fn is_permission(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+}

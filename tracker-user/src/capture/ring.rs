@@ -1,0 +1,141 @@
+//! The ring buffer: when to look into it, and what its records mean.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use bytes::Bytes;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, sleep_until, timeout},
+};
+use tracker_common::{Plain, cookie, record};
+
+use super::{CaptureEvent, Chunk, ConnectionId, Direction, Opened, Timestamp};
+
+/// How often the ring is looked into while there is something in it. The kernel side wakes nobody
+/// more often than that for want of time.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// Looks in vain, one after the other, before the reader waits to be woken. One would do if both
+/// clocks were one; two outlast the kernel side's interval for certain.
+const LOOKS_IN_VAIN: u32 = 2;
+/// The longest that the reader sleeps without a look, for a record that was submitted late by a
+/// thread that was preempted just then.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// The reader's end of the ring buffer.
+pub struct Ring {
+    records: RingBuf<MapData>,
+    /// Registered with the runtime at the first wait.
+    readiness: Option<AsyncFd<OwnedFd>>,
+    in_vain: u32,
+    next_look: Option<Instant>,
+    malformed: u64,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("in_vain", &self.in_vain)
+            .field("malformed", &self.malformed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    pub(super) const fn new(records: RingBuf<MapData>) -> Self {
+        Self { records, readiness: None, in_vain: LOOKS_IN_VAIN, next_look: None, malformed: 0 }
+    }
+
+    /// Waits until it is time to [`drain`](Self::drain). May be dropped at any await point and
+    /// called again. Costs next to nothing while nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// The ring cannot be waited for (no runtime with I/O, or the kernel refused it).
+    pub async fn wait(&mut self) -> io::Result<()> {
+        if let Some(at) = self.next_look {
+            sleep_until(at).await;
+            return Ok(());
+        }
+        let readiness = match &mut self.readiness {
+            Some(readiness) => readiness,
+            none => {
+                let fd = self.records.as_fd().try_clone_to_owned()?;
+                // SAFETY: an `OwnedFd` is the same open descriptor until it is dropped.
+                none.insert(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+            }
+        };
+        if let Ok(woken) = timeout(LONGEST_SLEEP, readiness.readable()).await {
+            woken?.clear_ready();
+        }
+        Ok(())
+    }
+
+    /// Hands over what is in the ring, in order, but no more than `limit` records, and returns how
+    /// many records there were. Where there were more, the next [`wait`](Self::wait) is over at once.
+    pub fn drain(&mut self, limit: usize, mut receive: impl FnMut(CaptureEvent)) -> usize {
+        let mut seen = 0;
+        while seen < limit {
+            let Some(bytes) = self.records.next() else { break };
+            seen += 1;
+            match parse(&bytes) {
+                Some(event) => {
+                    drop(bytes); // Gives the room back before the event is worked on.
+                    receive(event);
+                }
+                None => self.malformed += 1,
+            }
+        }
+        self.in_vain = if seen == 0 { self.in_vain.saturating_add(1) } else { 0 };
+        self.next_look = if seen == limit {
+            Some(Instant::now())
+        } else if self.in_vain < LOOKS_IN_VAIN {
+            Some(Instant::now() + INTERVAL)
+        } else {
+            None
+        };
+        seen
+    }
+
+    /// Records that were not understood: a kernel side of another version. Always zero otherwise.
+    #[must_use]
+    pub const fn malformed(&self) -> u64 {
+        self.malformed
+    }
+}
+
+/// Understands a record; `None` where it is not one.
+fn parse(bytes: &[u8]) -> Option<CaptureEvent> {
+    let (header, _) = record::Header::read_from(bytes)?;
+    let record::Header { kind, tid, tgid, generation, ssl, timestamp } = header;
+    let connection = ConnectionId { tgid, generation, ssl };
+    let at = Timestamp(timestamp);
+    Some(match kind {
+        record::DATA => {
+            let (record::Data { header: _, cgroup_id, offset, direction, length }, payload) =
+                record::Data::read_from(bytes)?;
+            let direction = match direction {
+                cookie::WRITE => Direction::Write,
+                cookie::READ => Direction::Read,
+                _ => return None,
+            };
+            let bytes = Bytes::copy_from_slice(payload.get(..usize::try_from(length).ok()?)?);
+            CaptureEvent::Chunk(Chunk { connection, tid, direction, offset, timestamp: at, cgroup_id, bytes })
+        }
+        record::OPENED => {
+            let (record::Opened { header: _, cgroup_id, uid, reserved: _, comm }, _) =
+                record::Opened::read_from(bytes)?;
+            let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+            let comm = String::from_utf8_lossy(&comm[..end]).into_owned();
+            CaptureEvent::Opened(Opened { connection, comm, uid, cgroup_id, at })
+        }
+        record::CLOSED => CaptureEvent::Closed { connection, at },
+        record::EXEC => CaptureEvent::Exec { tgid, at },
+        record::EXIT => CaptureEvent::Exit { tgid, at },
+        _ => return None,
+    })
+}
