@@ -23,6 +23,7 @@ mod atomic;
 mod call;
 mod connection;
 mod deliver;
+mod log;
 mod maps;
 mod process;
 mod registers;

@@ -5,7 +5,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracker_common::record;
 
-use crate::{call::current_thread, deliver, maps::CALLS};
+use crate::{call::current_thread, deliver, log, maps::CALLS};
 
 /// `sched_process_exec(task, old_pid, binprm)`: the thread has its new program, and has become the
 /// leader of its group if it was not.
@@ -16,6 +16,7 @@ fn process_exec(context: RawTracePointContext) -> i32 {
     forget(thread);
     forget(thread & !0xffff_ffff | u64::from(old_tid));
     deliver::notice(record::EXEC, 0, 0);
+    log::exec(&context, thread);
     0
 }
 

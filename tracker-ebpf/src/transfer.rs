@@ -16,7 +16,7 @@ use tracker_common::{
 
 use crate::{
     call::{Call, current_thread},
-    connection, deliver,
+    connection, deliver, log,
     maps::{CALLS, CONNECTIONS, count},
     registers,
 };
@@ -45,6 +45,7 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
     // SAFETY: null, or the map value of this thread, which nobody else touches.
     let Some(call) = (unsafe { call_of(thread).as_mut() }) else {
         count(Counter::CallsFull, 1);
+        log::calls_full(context, thread);
         connection::end(thread, ssl);
         return;
     };
@@ -66,6 +67,7 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
             // A stack that is not deeper than it was within that call: it is over, by a `longjmp`
             // or because its return was missed.
             count(Counter::Abandoned, 1);
+            log::abandoned(context, thread);
             connection::end(thread, call.connection.ssl);
         }
     }
@@ -118,7 +120,7 @@ fn transfer_return(context: RetProbeContext) -> u32 {
     call.active = 0;
     // `int`, in all functions: only its lower half is defined.
     let result = registers::result(&context) as i32;
-    if result > 0 && transferred(call, result as u64) {
+    if result > 0 && transferred(&context, call, result as u64) {
         // SAFETY: takes no argument.
         call.timestamp = unsafe { bpf_ktime_get_ns() };
         count(Counter::Calls, 1);
@@ -132,7 +134,7 @@ fn transfer_return(context: RetProbeContext) -> u32 {
 
 /// Finds out how much a successful call moved; `false` where that is nothing, or not known.
 #[inline(never)]
-fn transferred(call: &mut Call, result: u64) -> bool {
+fn transferred(context: &RetProbeContext, call: &mut Call, result: u64) -> bool {
     call.transferred = result;
     if call.done != 0 {
         // SAFETY: a map value of 8 bytes as destination; any address may be tried as source.
@@ -140,12 +142,14 @@ fn transferred(call: &mut Call, result: u64) -> bool {
             unsafe { bpf_probe_read_user((&raw mut call.transferred).cast(), 8, call.done as *const _) };
         if error != 0 {
             count(Counter::CountUnreadable, 1);
+            log::misread(context, call);
             connection::end(current_thread(), call.connection.ssl);
             return false;
         }
     }
     if call.transferred > call.requested {
         count(Counter::Implausible, 1);
+        log::misread(context, call);
         connection::end(current_thread(), call.connection.ssl);
         return false;
     }

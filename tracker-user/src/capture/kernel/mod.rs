@@ -5,6 +5,7 @@
 //! metrics, [`Connections`] by whoever learns that a process has gone.
 
 mod attach;
+mod log;
 mod maps;
 
 use std::io;
@@ -19,6 +20,7 @@ use aya::{
 use tracker_common::record::{LARGEST_TIER, MAX_CALL_CAP};
 
 pub use attach::{AttachError, AttachedHook};
+pub use log::KernelLog;
 pub use maps::{Connections, Counters, KernelCounters, Verdicts};
 
 use super::Ring;
@@ -43,6 +45,9 @@ pub struct KernelConfig {
     pub max_connections: u32,
     /// Threads that can be followed at a time. Calls of others are counted as lost.
     pub max_threads: u32,
+    /// Whether the kernel side writes messages, for [`Kernel::take_log`]. Costs nothing where not:
+    /// the verifier removes them.
+    pub debug: bool,
 }
 
 impl Default for KernelConfig {
@@ -52,6 +57,7 @@ impl Default for KernelConfig {
             call_cap_bytes: 256 << 10,
             max_connections: 64 << 10,
             max_threads: 16 << 10,
+            debug: false,
         }
     }
 }
@@ -126,10 +132,11 @@ impl Kernel {
         {
             return Err(LoadError::KernelTooOld { found: format!("{version:?}") });
         }
-        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads } = *config;
+        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads, debug } = *config;
         let ring_bytes = ring_bytes.clamp(SMALLEST_RING, LARGEST_RING).next_power_of_two();
         let call_cap_bytes = call_cap_bytes.clamp(1, MAX_CALL_CAP);
         let wake_up_bytes = ring_bytes / 4;
+        let log_level = if debug { aya_log::Level::Debug as u8 } else { 0 };
         let ebpf = EbpfLoader::new()
             .map_max_entries("RING", ring_bytes)
             .map_max_entries("CONNECTIONS", max_connections.max(1))
@@ -137,6 +144,7 @@ impl Kernel {
             .map_max_entries("CALLS", max_threads.max(1))
             .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
             .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .load(object)
             .map_err(|error| explain(error, "creating BPF maps"))?;
         let mut kernel = Self { ebpf };
@@ -186,6 +194,17 @@ impl Kernel {
     /// Fails when it was taken before.
     pub fn take_connections(&mut self) -> Result<Connections, LoadError> {
         Ok(Connections::new(self.take_map("CONNECTIONS")?))
+    }
+
+    /// Takes the reader of the kernel side's messages out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it was taken before.
+    pub fn take_log(&mut self) -> Result<KernelLog, LoadError> {
+        aya_log::EbpfLogger::init_with_logger(&mut self.ebpf, log::ToTracing)
+            .map(KernelLog::new)
+            .map_err(|error| LoadError::BadObject { what: format!("messages: {error}") })
     }
 
     fn take_map<M: TryFrom<aya::maps::Map, Error = MapError>>(
