@@ -139,3 +139,52 @@ fn parse(bytes: &[u8]) -> Option<CaptureEvent> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u32) -> Vec<u8> {
+        let words: [u32; 8] = [kind, 8, 7, 3, 0x1000, 0, 99, 0];
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    fn data(direction: u32, length: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = header(record::DATA);
+        bytes.extend([5_u64, 1000].iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.extend([direction, length].iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_data_record_is_its_payload_and_not_the_room_behind_it() {
+        let Some(CaptureEvent::Chunk(chunk)) = parse(&data(cookie::READ, 3, b"abcdef")) else { panic!() };
+        assert_eq!(chunk.connection, ConnectionId { tgid: 7, generation: 3, ssl: 0x1000 });
+        assert_eq!((chunk.tid, chunk.direction, chunk.offset), (8, Direction::Read, 1000));
+        assert_eq!((chunk.timestamp, chunk.cgroup_id), (Timestamp(99), 5));
+        assert_eq!(&chunk.bytes[..], b"abc");
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        assert!(parse(&data(cookie::WRITE, 7, b"abcdef")).is_none(), "longer than the record");
+        assert!(parse(&data(2, 3, b"abcdef")).is_none(), "no direction");
+        assert!(parse(&header(99)).is_none(), "no kind");
+        for kind in [record::OPENED, record::DATA, record::CLOSED, record::EXEC, record::EXIT] {
+            assert!(parse(&header(kind)[..31]).is_none(), "too short");
+        }
+        assert!(parse(&header(record::OPENED)).is_none(), "too short");
+        assert_eq!(parse(&header(record::EXIT)), Some(CaptureEvent::Exit { tgid: 7, at: Timestamp(99) }));
+    }
+
+    #[test]
+    fn a_thread_name_ends_at_its_zero() {
+        let mut bytes = header(record::OPENED);
+        bytes.extend(5_u64.to_ne_bytes());
+        bytes.extend([1000_u32, 0].iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.extend(b"HTTP Client\0rest");
+        let Some(CaptureEvent::Opened(opened)) = parse(&bytes) else { panic!() };
+        assert_eq!((opened.comm.as_str(), opened.uid, opened.cgroup_id), ("HTTP Client", 1000, 5));
+    }
+}

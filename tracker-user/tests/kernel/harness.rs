@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use std::{
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use llm_tracker::capture::{
     AttachedHook, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind, Kernel,
-    KernelConfig, KernelCounters, LoadError, Ring, Transferred, Verdicts,
+    KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use tempfile::TempDir;
@@ -55,6 +55,7 @@ pub(crate) struct Capture {
     pub(crate) verdicts: Verdicts,
     pub(crate) connections: Connections,
     counters: Counters,
+    log: KernelLog,
     runtime: Runtime,
     libraries: TempDir,
 }
@@ -75,6 +76,7 @@ impl Capture {
             verdicts: kernel.take_verdicts()?,
             connections: kernel.take_connections()?,
             counters: kernel.take_counters()?,
+            log: kernel.take_log()?,
             _kernel: kernel,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
             libraries,
@@ -83,6 +85,29 @@ impl Capture {
 
     pub(crate) fn counters(&self) -> KernelCounters {
         self.counters.read().expect("counters")
+    }
+
+    /// What the kernel side has to say, as it reaches `tracing`.
+    pub(crate) fn messages(&mut self) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("a lock").write(bytes)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || self.log.forward());
+        let said = lines.0.lock().expect("a lock").clone();
+        String::from_utf8(said).expect("text")
     }
 
     pub(crate) fn malformed(&self) -> u64 {

@@ -189,6 +189,15 @@ fn a_call_that_never_returns_ends_its_connection() {
 }
 
 #[test]
+fn the_kernel_side_says_what_went_wrong_when_asked() {
+    let config = KernelConfig { debug: true, ..KernelConfig::default() };
+    let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &config)) else { return };
+    capture.run(&["longjmp", "1000", "plain"]);
+    let said = capture.messages();
+    assert!(said.contains("a call never returned"), "{said:?}");
+}
+
+#[test]
 fn a_call_on_another_connection_inside_a_call_ends_that_one() {
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
     else {
