@@ -1,2 +1,112 @@
-//! Developer commands.
-fn main() {}
+//! `cargo xtask`: everything a person types while developing llm-tracker.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`kernel`] | find a compiler and a linker for the kernel side, build its object, check its stack frames |
+//! | [`build`] | the whole build, and starting what was built |
+//! | [`test`], [`bench`], [`lint`] | the test suite, the benchmarks, clippy and the dependency policy |
+//! | [`packages`], [`tool`] | what is missing: distribution packages, and tools built with cargo |
+//! | [`context`], [`process`] | where things are, and how commands are run and reported |
+//!
+//! Progress and errors go to stderr; stdout belongs to the program that was asked for. The exit
+//! code is that of the command that failed, or 1.
+
+mod bench;
+mod build;
+mod context;
+mod kernel;
+mod lint;
+mod packages;
+mod process;
+mod test;
+mod tool;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::build::Profile;
+use crate::context::Context;
+
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Build, run, test and measure llm-tracker")]
+struct Cli {
+    /// Say what is missing instead of installing it
+    #[arg(long, global = true)]
+    no_install: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build everything; leaves target/release/llm-tracker
+    Build {
+        /// Build the daemon unoptimised instead; leaves target/debug/llm-tracker
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Build, then start `llm-tracker run ARGS`
+    Run {
+        /// Arguments of `llm-tracker run`
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Build what the tests need and run all of them, or those that ARGS select
+    Test {
+        /// Arguments of the test runner (cargo-nextest where it is installed, else `cargo test`)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Build, then watch real clients make LLM calls against a stand-in provider
+    Demo {
+        /// Arguments of the demo
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Measure; without a name, every benchmark in turn
+    Bench {
+        /// Which benchmark
+        #[arg(value_parser = bench::names())]
+        name: Option<String>,
+        /// Arguments of the benchmark
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Lint the workspace and, where its compiler has clippy, the kernel side; warnings are errors
+    Clippy,
+    /// Check licences, banned and duplicate crates, and sources of the dependencies (deny.toml)
+    Deny,
+}
+
+fn main() -> ExitCode {
+    // A usage error ends here, with clap's own message and exit code 2.
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            process::exit_code(&error)
+        }
+    }
+}
+
+fn dispatch(Cli { no_install, command }: Cli) -> anyhow::Result<()> {
+    let context = Context::new(!no_install)?;
+    match command {
+        Command::Build { debug } => {
+            let profile = if debug { Profile::Debug } else { Profile::Release };
+            let binary = build::build(&context, profile)?;
+            process::progress("Built", format_args!("{}", context.relative(&binary).display()));
+            Ok(())
+        }
+        Command::Run { args } => build::run(&context, &args),
+        Command::Test { args } => test::run(&context, &args),
+        Command::Demo { args } => build::demo(&context, &args),
+        Command::Bench { name, args } => bench::run(&context, name.as_deref(), &args),
+        Command::Clippy => lint::clippy(&context),
+        Command::Deny => lint::deny(&context),
+    }
+}

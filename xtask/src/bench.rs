@@ -1,0 +1,56 @@
+//! The benchmarks: one table, and starting them.
+//!
+//! They print ratios of figures taken in one run; none is part of the test suite.
+
+use std::ffi::OsString;
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::build::{self, Profile};
+use crate::context::Context;
+use crate::{packages, process};
+
+/// A benchmark: the binary `bench-NAME` of the `tests` crate.
+struct Benchmark {
+    name: &'static str,
+    /// What it measures.
+    about: &'static str,
+}
+
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark { name: "overhead", about: "What a probe costs each TLS call, and an nginx under load" },
+    Benchmark { name: "decode", about: "MB/s of recorded exchanges through stream and provider" },
+    Benchmark { name: "memory", about: "The daemon's memory and CPU, idle and per open connection" },
+];
+
+/// The names, for the command line.
+pub(crate) fn names() -> PossibleValuesParser {
+    let value = |Benchmark { name, about }: &Benchmark| PossibleValue::new(*name).help(*about);
+    PossibleValuesParser::new(BENCHMARKS.iter().map(value))
+}
+
+/// Builds the daemon, then runs the benchmark called `name`, or all of them.
+///
+/// # Errors
+/// When the build or a benchmark fails.
+pub(crate) fn run(context: &Context, name: Option<&str>, args: &[OsString]) -> anyhow::Result<()> {
+    let binary = build::build(context, Profile::Release)?;
+    packages::ensure(context, "the benchmarks", &[packages::TEST, packages::BENCH].concat())?;
+    for Benchmark { name, .. } in BENCHMARKS.iter().filter(|it| name.is_none_or(|name| name == it.name)) {
+        let mut cargo = context.cargo();
+        cargo
+            .args([
+                "run",
+                "--release",
+                "--package",
+                "llm-tracker-tests",
+                "--bin",
+                &format!("bench-{name}"),
+                "--",
+            ])
+            .args(args)
+            .env("LLM_TRACKER_BIN", &binary);
+        process::run(&format!("benchmark {name}"), &mut cargo)?;
+    }
+    Ok(())
+}
