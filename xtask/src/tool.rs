@@ -41,7 +41,11 @@ impl Tool {
         }
         let Self { name, version, .. } = self;
         if !context.install {
-            bail!("{name} is not on the PATH. Type:\n    cargo install {name} --version {version} --locked");
+            bail!(
+                "{name} is not on the PATH, and --no-install forbids to build it under {}: install it \
+                 yourself (version {version}), or leave the flag out",
+                context.relative(&context.tools()).display()
+            );
         }
         let root = self.root(context);
         progress(

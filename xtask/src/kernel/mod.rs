@@ -40,13 +40,10 @@ pub(crate) fn build(context: &Context) -> anyhow::Result<PathBuf> {
     let mut cargo = cargo(context, &compiler, &linker, &compiler.cargo);
     cargo.args(["build", "--release", "--bin", BINARY]);
     target_arguments(&mut cargo, context);
-    process::run("the kernel side's build", &mut cargo).with_context(|| {
-        format!(
-            "if {} cannot read the compiler's bitcode, it was made for another LLVM than {}: \
-             take it off the PATH, or name the right one in BPF_LINKER",
-            linker.display(),
-            compiler.llvm
-        )
+    process::run("the kernel side's build", &mut cargo).inspect_err(|_| {
+        if !linker.starts_with(context.tools()) {
+            progress("Note", format_args!("{} has to be made for LLVM {}", linker.display(), compiler.llvm));
+        }
     })?;
 
     let built = context.kernel_target().join("cargo").join(TARGET).join("release").join(BINARY);
