@@ -35,7 +35,7 @@ pub(crate) fn names() -> PossibleValuesParser {
 /// When the build or a benchmark fails.
 pub(crate) fn run(context: &Context, name: Option<&str>, args: &[OsString]) -> anyhow::Result<()> {
     let binary = build::build(context, Profile::Release)?;
-    packages::ensure(context, "the benchmarks", &[packages::TEST, packages::BENCH].concat())?;
+    packages::ensure(context, "the benchmarks", packages::TEST)?;
     for Benchmark { name, .. } in BENCHMARKS.iter().filter(|it| name.is_none_or(|name| name == it.name)) {
         let mut cargo = context.cargo();
         cargo

@@ -17,21 +17,20 @@ pub(crate) const KERNEL_COMPILER: &[&str] = &["rustc-web", "cargo-web", "rust-we
 /// clippy for that compiler.
 pub(crate) const KERNEL_CLIPPY: &[&str] = &["rust-web-clippy"];
 
-/// What the tests run, beside what every machine with a C compiler has.
+/// Programs that the tests, the demo and the benchmarks start, and what the tests are built with.
 pub(crate) const TEST: &[&str] = &[
     "ca-certificates",
-    "crun",       // a real OCI container
-    "curl",       // a client: libssl, the plain pair of functions
-    "iproute2",   // `ip link set lo up` in a network namespace of the test's own
-    "libssl-dev", // test programs that call libssl as an application does
-    "openssl",
+    "crun",         // a real OCI container
+    "curl",         // a client: libssl, the plain pair of functions
+    "iproute2",     // network namespaces of the tests' own
+    "libssl-dev",   // programs that call libssl as an application does
+    "mount",        // cgroup2 and bpffs in a private mount namespace
+    "nginx-light",  // a server that ends TLS with libssl
+    "openssl",      // a client, and throw-away certificates
     "python3-venv", // the providers' Python SDKs, in an environment of their own
-    "util-linux",   // `unshare`
+    "util-linux",   // `unshare`, `setpriv`
     "wget",         // a client
 ];
-
-/// What the benchmarks run beside that.
-pub(crate) const BENCH: &[&str] = &["nginx-light"];
 
 /// Sees to it that `packages` are installed, for `purpose` ("the tests").
 ///
