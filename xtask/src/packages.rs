@@ -21,7 +21,7 @@ pub(crate) const KERNEL_CLIPPY: &[&str] = &["rust-web-clippy"];
 pub(crate) const TEST: &[&str] = &[
     "ca-certificates",
     "crun",         // a real OCI container
-    "curl",         // a client: libssl, the plain pair of functions
+    "curl",         // a client
     "iproute2",     // network namespaces of the tests' own
     "libssl-dev",   // programs that call libssl as an application does
     "mount",        // cgroup2 and bpffs in a private mount namespace
@@ -29,7 +29,6 @@ pub(crate) const TEST: &[&str] = &[
     "openssl",      // a client, and throw-away certificates
     "python3-venv", // the providers' Python SDKs, in an environment of their own
     "util-linux",   // `unshare`, `setpriv`
-    "wget",         // a client
 ];
 
 /// Sees to it that `packages` are installed, for `purpose` ("the tests").
