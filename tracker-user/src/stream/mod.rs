@@ -5,5 +5,6 @@
 //! of transfer and content codings; nothing is collected.
 
 mod event;
+pub mod sse;
 
 pub use event::{End, Event, ExchangeId, RequestHead, ResponseHead, Role};
