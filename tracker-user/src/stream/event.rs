@@ -51,7 +51,11 @@ pub enum End {
     Complete,
     /// The connection closed before the message was whole.
     Closed,
-    /// Bytes were lost between kernel and daemon inside one of the messages.
+    /// Bytes of the request's body were lost between kernel and daemon, and it was cut short there;
+    /// the response was seen whole.
+    RequestGap,
+    /// Bytes were lost between kernel and daemon: inside the response, or where it can no longer be
+    /// told which response belongs to the request.
     Gap,
     /// What was read is not what the protocol allows, or a body could not be decoded.
     Malformed,

@@ -3,8 +3,21 @@
 //! A [`Connection`] is fed the chunks of both directions of one TLS connection and hands out
 //! borrowed [`Event`]s as soon as they are certain. Bodies pass through in pieces, already freed
 //! of transfer and content codings; nothing is collected.
+//!
+//! A chunk goes to its direction (`half`), which is in step with the messages or waits for one to
+//! begin; `http1` says what a head means and where a body ends, `coding` undoes what the body is
+//! wrapped in, and `exchanges` knows which response belongs to which request. What a body means is
+//! for the stage above; [`sse`] is here because it is framing too.
 
+mod coding;
+mod connection;
+mod counters;
 mod event;
+mod exchanges;
+mod half;
+mod http1;
 pub mod sse;
 
+pub use connection::{Connection, ConnectionState, Protocol, Sink};
+pub use counters::Counters;
 pub use event::{End, Event, ExchangeId, RequestHead, ResponseHead, Role};

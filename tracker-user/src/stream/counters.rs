@@ -1,0 +1,49 @@
+//! What went wrong or was passed over, per connection, to be summed by whoever owns them.
+
+/// Counts since the connection was first seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests seen.
+    pub requests: u64,
+    /// Jumps in a direction's offset.
+    pub gaps: u64,
+    /// Bytes those jumps were wide.
+    pub lost_bytes: u64,
+    /// Bytes delivered twice, dropped here.
+    pub repeated_bytes: u64,
+    /// Messages that HTTP/1.1 does not allow.
+    pub malformed: u64,
+    /// Bodies whose coding is unknown or whose data does not decode.
+    pub undecodable: u64,
+    /// Bytes passed over while waiting for a message to begin.
+    pub skipped_bytes: u64,
+    /// Responses whose request was not seen, or can no longer be told.
+    pub unmatched_responses: u64,
+    /// Connections given up because responses could no longer be matched for certain: 0 or 1.
+    pub abandoned: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            requests,
+            gaps,
+            lost_bytes,
+            repeated_bytes,
+            malformed,
+            undecodable,
+            skipped_bytes,
+            unmatched_responses,
+            abandoned,
+        } = other;
+        self.requests += requests;
+        self.gaps += gaps;
+        self.lost_bytes += lost_bytes;
+        self.repeated_bytes += repeated_bytes;
+        self.malformed += malformed;
+        self.undecodable += undecodable;
+        self.skipped_bytes += skipped_bytes;
+        self.unmatched_responses += unmatched_responses;
+        self.abandoned += abandoned;
+    }
+}
