@@ -223,3 +223,179 @@ fn inflate_step(
     };
     Ok((step, status))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: &[u8] = b"data: {\"first\": 1}\n\n";
+    const SECOND: &[u8] = b"data: {\"second\": 2}\n\n";
+
+    /// `FIRST`, a flush, `SECOND`, a flush, the end; by the reference encoder.
+    const BROTLI: [&str; 3] = [
+        "830980646174613a207b226669727374223a20317d0a0a",
+        "a000805f5a4186ac4f07424823a2c80246d0a4f2b08301",
+        "03",
+    ];
+
+    /// 16 MiB of zeros, by the reference encoder.
+    const BROTLI_BOMB: &str = "cbffff3ff82700e2b14020f7fe2ffffffff04f00c4611180eefd1f";
+
+    fn hex(digits: &str) -> Vec<u8> {
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn deflate(compress: &mut Compress, input: &[u8], flush: FlushCompress) -> Vec<u8> {
+        let mut output = Vec::with_capacity(input.len() + 1024);
+        compress.compress_vec(input, &mut output, flush).unwrap();
+        output
+    }
+
+    fn flushed(mut compress: Compress) -> [Vec<u8>; 3] {
+        [
+            deflate(&mut compress, FIRST, FlushCompress::Sync),
+            deflate(&mut compress, SECOND, FlushCompress::Sync),
+            deflate(&mut compress, b"", FlushCompress::Finish),
+        ]
+    }
+
+    fn zstd_flushed() -> [Vec<u8>; 3] {
+        let mut context = zstd_safe::CCtx::create();
+        let mut piece = |input: &[u8], end: bool| {
+            let mut output = vec![0; 1024];
+            let mut buffer = OutBuffer::around(&mut output[..]);
+            if !input.is_empty() {
+                context.compress_stream(&mut buffer, &mut InBuffer::around(input)).unwrap();
+            }
+            let left = if end { context.end_stream(&mut buffer) } else { context.flush_stream(&mut buffer) };
+            assert_eq!(left, Ok(0));
+            buffer.as_slice().to_vec()
+        };
+        [piece(FIRST, false), piece(SECOND, false), piece(b"", true)]
+    }
+
+    /// Two events, flushed one by one, in every coding.
+    fn all() -> [(Coding, [Vec<u8>; 3]); 5] {
+        let level = Compression::new(6);
+        [
+            (Coding::Gzip, flushed(Compress::new_gzip(level, 15))),
+            (Coding::Deflate, flushed(Compress::new(level, true))),
+            (Coding::Deflate, flushed(Compress::new(level, false))),
+            (Coding::Brotli, BROTLI.map(hex)),
+            (Coding::Zstd, zstd_flushed()),
+        ]
+    }
+
+    pub(in crate::stream) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        deflate(&mut Compress::new_gzip(Compression::new(6), 15), bytes, FlushCompress::Finish)
+    }
+
+    fn decode(codings: &[Coding], bytes: &[u8], size: usize) -> Result<Vec<u8>, Undecodable> {
+        let mut decoder = Decoder::new(codings)?;
+        let mut decoded = Vec::new();
+        for piece in bytes.chunks(size) {
+            decoder.push(piece, &mut |data| {
+                assert!(!data.is_empty() && data.len() <= BUFFER);
+                decoded.extend_from_slice(data);
+            })?;
+        }
+        Ok(decoded)
+    }
+
+    #[test]
+    fn what_was_flushed_is_not_held_back() {
+        for (coding, pieces) in all() {
+            let mut decoder = Decoder::new(&[coding]).unwrap();
+            let mut push = |bytes: &[u8]| {
+                let mut decoded = Vec::new();
+                decoder.push(bytes, &mut |data| decoded.extend_from_slice(data)).unwrap();
+                decoded
+            };
+            assert_eq!(push(&pieces[0]), FIRST, "{coding:?}");
+            assert_eq!(push(&pieces[1]), SECOND, "{coding:?}");
+            assert_eq!(push(&pieces[2]), b"", "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn any_split_decodes_to_the_same() {
+        for (coding, pieces) in all() {
+            let (bytes, expected) = (pieces.concat(), [FIRST, SECOND].concat());
+            for size in 1..bytes.len() {
+                assert_eq!(decode(&[coding], &bytes, size).unwrap(), expected, "{coding:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn stacked_codings_are_undone_in_reverse() {
+        let twice = gzip(&BROTLI.map(hex).concat());
+        let expected = [FIRST, SECOND].concat();
+        assert_eq!(decode(&[Coding::Brotli, Coding::Gzip], &twice, 7).unwrap(), expected);
+        assert_eq!(decode(&[], &expected, 7).unwrap(), expected);
+        assert!(Decoder::new(&[Coding::Gzip; MAX_STACKED + 1]).is_err());
+    }
+
+    #[test]
+    fn gzip_members_and_padding() {
+        let members = [gzip(b"one"), gzip(b""), gzip(b"two"), vec![0; 5]].concat();
+        for size in [1, 2, 20, 100] {
+            assert_eq!(decode(&[Coding::Gzip], &members, size).unwrap(), b"onetwo");
+        }
+    }
+
+    #[test]
+    fn bombs_are_handed_out_in_bounded_pieces() {
+        let zeros = vec![0; 16 << 20];
+        for (coding, bomb) in [(Coding::Gzip, gzip(&zeros)), (Coding::Brotli, hex(BROTLI_BOMB))] {
+            assert_eq!(decode(&[coding], &bomb, usize::MAX).unwrap().len(), zeros.len());
+        }
+    }
+
+    #[test]
+    fn a_zstd_window_past_the_limit_is_refused() {
+        // Frame header with a window of 2^24 bytes, and one of 2^23 (RFC 8878, section 3.1.1.1.2).
+        for (descriptor, fits) in [(14 << 3, false), (13 << 3, true)] {
+            let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, descriptor, 0x01, 0x00, 0x00];
+            assert_eq!(decode(&[Coding::Zstd], &frame, 9).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn what_is_not_coded_as_it_says() {
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd, Coding::Brotli] {
+            let garbage = [0xff; 64];
+            assert_eq!(decode(&[coding], &garbage, 5), Err(Undecodable), "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Coding::named(b"X-GZIP"), Some(Coding::Gzip));
+        assert_eq!(Coding::named(b"br"), Some(Coding::Brotli));
+        assert_eq!(Coding::named(b"compress"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(
+            which in 0usize..5,
+            cut in 0usize..100,
+            flips in prop::collection::vec((0usize..100, any::<u8>()), 0..4),
+            size in 1usize..40,
+        ) {
+            let (coding, pieces) = all()[which].clone();
+            let mut bytes = pieces.concat();
+            bytes.truncate(cut);
+            for (at, flip) in flips {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= flip;
+                }
+            }
+            let _ = decode(&[coding], &bytes, size);
+        }
+    }
+}

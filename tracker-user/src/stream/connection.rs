@@ -289,7 +289,8 @@ impl Connection {
         } else {
             self.counters.unmatched_responses += 1;
             let in_step = |direction| self.half(direction).rigour() == Rigour::InStep;
-            self.unsolicited |= in_step(direction) && in_step(client) && !self.exchanges.is_abandoned();
+            let in_step = in_step(direction) && in_step(client);
+            self.unsolicited = self.exchanges.is_unsolicited() && in_step;
         }
         let tunnel = method == Some(Method::Connect) && (200..300).contains(&head.status);
         if head.status == 101 || tunnel {
@@ -404,6 +405,7 @@ impl Connection {
             self.exchanges.request_damaged();
         } else {
             self.exchanges.response_damaged(at, out);
+            self.forget_ended();
         }
         if done {
             self.message_done(direction, at, out);
@@ -426,14 +428,16 @@ impl Connection {
         self.forget_ended();
     }
 
-    /// Bodies whose exchange is over are followed to their end, but belong to nobody.
+    /// Bodies whose exchange has ended are followed to their end, but not handed out; where it is not
+    /// even remembered, they belong to nobody.
     fn forget_ended(&mut self) {
         for half in [&mut self.write, &mut self.read] {
             if let Some(body) = half.body_mut()
-                && body.exchange.is_some_and(|exchange| !self.exchanges.contains(exchange))
+                && let Some(exchange) = body.exchange
+                && self.exchanges.has_ended(exchange)
             {
-                body.exchange = None;
                 body.mute();
+                body.exchange = Some(exchange).filter(|exchange| self.exchanges.contains(*exchange));
             }
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct Exchanges {
     next_id: u64,
     pipelined: bool,
     abandoned: bool,
+    /// Since the last request, one was dropped whose response may still come.
+    dropped: bool,
 }
 
 impl Exchanges {
@@ -70,11 +72,6 @@ impl Exchanges {
     /// Whether an exchange is not over.
     pub(super) fn contains(&self, id: ExchangeId) -> bool {
         self.queue.iter().any(|exchange| exchange.id == id)
-    }
-
-    /// Whether responses can no longer be matched on this connection.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.abandoned
     }
 
     /// Two requests were seen in one write.
@@ -93,6 +90,7 @@ impl Exchanges {
         if self.queue.len() >= MAX_IN_FLIGHT {
             self.abandon(at, out);
         }
+        self.dropped = false;
         let id = ExchangeId(self.next_id);
         self.next_id += 1;
         let (response, fate) =
@@ -119,6 +117,16 @@ impl Exchanges {
         let next = self.queue.iter_mut().find(|exchange| exchange.response == Progress::Awaited)?;
         next.response = Progress::Open;
         Some(next.id)
+    }
+
+    /// Whether the end of an exchange was reported.
+    pub(super) fn has_ended(&self, id: ExchangeId) -> bool {
+        self.queue.iter().find(|exchange| exchange.id == id).is_none_or(|exchange| exchange.ended)
+    }
+
+    /// A final response began that no request awaits; whether nothing explains it.
+    pub(super) fn is_unsolicited(&mut self) -> bool {
+        !std::mem::take(&mut self.dropped) && !self.abandoned
     }
 
     /// The request in progress was answered, and its sender waited for leave to send its body.
@@ -188,6 +196,7 @@ impl Exchanges {
             && let Some(mut exchange) = self.queue.remove(at_fault)
         {
             exchange.end(end, at, out);
+            self.dropped = true;
         }
     }
 
@@ -199,6 +208,7 @@ impl Exchanges {
         if let Some(exchange) = self.queue.iter_mut().find(|exchange| exchange.response == at_fault) {
             exchange.response = Progress::Done;
             exchange.end(end, at, out);
+            self.dropped |= !in_progress;
         }
         if in_progress && awaited == 1 && lost.is_some_and(|lost| lost < SMALLEST_RESPONSE) {
             return self.finish(at, out);
@@ -209,7 +219,7 @@ impl Exchanges {
         self.end_all(End::Gap, at, out);
     }
 
-    /// Responses can no longer be matched: all ends here, and so will all that follows.
+    /// Responses can no longer be matched for certain: all ends here, and so will all that follows.
     pub(super) fn abandon(&mut self, at: Timestamp, out: &mut Sink<'_>) {
         self.abandoned = true;
         self.end_all(End::Gap, at, out);
@@ -224,6 +234,7 @@ impl Exchanges {
     }
 
     fn end_all(&mut self, end: End, at: Timestamp, out: &mut Sink<'_>) {
+        self.dropped |= self.next_method().is_some();
         for mut exchange in self.queue.drain(..) {
             exchange.end(end, at, out);
         }
