@@ -78,6 +78,7 @@ pub struct Connection {
     /// A response came that no request was seen for, with both directions in step. Unless the next
     /// chunk of requests shows a gap, the order of things cannot be relied on.
     unsolicited: bool,
+    abandoned: bool,
     closed: bool,
 }
 
@@ -386,6 +387,7 @@ impl Connection {
             self.exchanges.request_done(at, out);
         } else {
             self.exchanges.response_done(at, out);
+            self.forget_ended();
         }
     }
 
@@ -431,6 +433,9 @@ impl Connection {
     /// Bodies whose exchange has ended are followed to their end, but not handed out; where it is not
     /// even remembered, they belong to nobody.
     fn forget_ended(&mut self) {
+        if self.exchanges.is_abandoned() && !std::mem::replace(&mut self.abandoned, true) {
+            self.counters.abandoned += 1;
+        }
         for half in [&mut self.write, &mut self.read] {
             if let Some(body) = half.body_mut()
                 && let Some(exchange) = body.exchange

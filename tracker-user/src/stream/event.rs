@@ -51,9 +51,10 @@ pub enum End {
     Complete,
     /// The connection closed before the message was whole.
     Closed,
-    /// Bytes of the request's body were lost between kernel and daemon, and it was cut short there;
-    /// the response was seen whole.
-    RequestGap,
+    /// The response was seen whole, but not all of the request's body: bytes of it were lost between
+    /// kernel and daemon (a very large write is not copied to its end), or the server answered
+    /// without waiting for it.
+    RequestCut,
     /// Bytes were lost between kernel and daemon: inside the response, or where it can no longer be
     /// told which response belongs to the request.
     Gap,
@@ -62,7 +63,6 @@ pub enum End {
 }
 
 /// One step of one exchange, borrowed from the bytes that brought it.
-#[derive(Debug)]
 pub enum Event<'a> {
     /// A request began; always the first event of its exchange.
     Request {
@@ -111,4 +111,27 @@ pub enum Event<'a> {
         /// When its last byte was seen, or its end noticed.
         at: Timestamp,
     },
+}
+
+/// Payload stays out of logs: of a body's piece only the length is printed.
+impl std::fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Request { exchange, role, head, at } => {
+                f.debug_tuple("Request").field(&exchange.0).field(&role).field(head).field(&at).finish()
+            }
+            Self::RequestBody { exchange, data, at } => {
+                f.debug_tuple("RequestBody").field(&exchange.0).field(&data.len()).field(&at).finish()
+            }
+            Self::Response { exchange, head, at } => {
+                f.debug_tuple("Response").field(&exchange.0).field(head).field(&at).finish()
+            }
+            Self::ResponseBody { exchange, data, at } => {
+                f.debug_tuple("ResponseBody").field(&exchange.0).field(&data.len()).field(&at).finish()
+            }
+            Self::End { exchange, end, at } => {
+                f.debug_tuple("End").field(&exchange.0).field(&end).field(&at).finish()
+            }
+        }
+    }
 }

@@ -18,9 +18,9 @@ use crate::capture::Timestamp;
 /// make the queue grow for ever.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// No response is shorter: status line, a header or two, a body. Fewer lost bytes than this can be the
-/// tail of one response, but cannot hold a whole one.
-const SMALLEST_RESPONSE: u64 = 64;
+/// No response is shorter than `HTTP/1.1 204 ` and its line ends. Fewer lost bytes can be the tail of
+/// one response, but cannot hold a whole one.
+const SMALLEST_RESPONSE: u64 = 17;
 
 /// How far one message of an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,11 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
+    /// Whether responses can no longer be matched on this connection.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
     /// How many are not over.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
@@ -142,10 +147,14 @@ impl Exchanges {
         self.finish(at, out);
     }
 
-    /// The response in progress is whole.
+    /// The response in progress is whole. That ends the exchange: the rest of a request that is not
+    /// whole may never be seen, and nobody waits for it.
     pub(super) fn response_done(&mut self, at: Timestamp, out: &mut Sink<'_>) {
         if let Some(open) = self.open_response_mut() {
             open.response = Progress::Done;
+            if open.request != Progress::Done {
+                open.end(open.fate.unwrap_or(End::RequestCut), at, out);
+            }
         }
         self.finish(at, out);
     }
@@ -161,7 +170,7 @@ impl Exchanges {
     /// Bytes of the request in progress were lost, but not its end.
     pub(super) fn request_damaged(&mut self) {
         if let Some(open) = self.open_request_mut() {
-            open.fate = open.fate.or(Some(End::RequestGap));
+            open.fate = open.fate.or(Some(End::RequestCut));
         }
     }
 

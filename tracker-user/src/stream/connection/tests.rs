@@ -207,9 +207,10 @@ fn interim_responses_and_expectations() {
     wire.write(expecting).read(ok("3")).write("two");
     assert_eq!(
         wire.ends(),
-        ["/a 200 1 Complete", "/a 417  Complete", "/b 200 2 Complete", "/a 200 3 Complete"]
+        ["/a 200 1 Complete", "/a 417  RequestCut", "/b 200 2 Complete", "/a 200 3 RequestCut"]
     );
-    assert_eq!(wire.seen[3].sent, b"two");
+    wire.write(post("/c", "1")).read(ok("4"));
+    assert_eq!(wire.ends()[4], "/c 200 4 Complete");
 }
 
 #[test]
@@ -299,6 +300,7 @@ fn an_unsolicited_response_ends_the_trust_in_the_order() {
     wire.write(post("/a", "1")).read(ok("a")).read("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n");
     wire.write(post("/b", "1")).read(ok("?")).write(post("/c", "1")).read(ok("?"));
     assert_eq!(wire.ends(), ["/a 200 a Complete", "/b -  Gap", "/c -  Gap"]);
+    assert_eq!(wire.counters().abandoned, 1);
 }
 
 #[test]
@@ -368,6 +370,7 @@ fn idle_connections_are_small() {
 fn debug_prints_no_payload() {
     let mut wire = Wire::default();
     wire.write("POST /hunter2 HTTP/1.1\r\nAuthorization: hunter2");
-    let text = format!("{:?}", wire.connection);
-    assert!(!text.contains("hunter2"), "{text}");
+    let event = Event::RequestBody { exchange: ExchangeId(0), data: b"hunter2", at: Timestamp(0) };
+    let text = format!("{:?} {event:?}", wire.connection);
+    assert!(!text.contains("hunter2") && !text.contains("104, 117"), "{text}");
 }

@@ -71,7 +71,7 @@ fn preface(bytes: &[u8]) -> Start {
 fn settings(bytes: &[u8]) -> Start {
     let header = &bytes[..bytes.len().min(9)];
     let fits = header.iter().enumerate().all(|(at, &byte)| match at {
-        2 => byte % 6 == 0,
+        2 => byte.is_multiple_of(6),
         3 => byte == 4,
         _ => byte == 0,
     });
