@@ -48,12 +48,12 @@ impl<F: Copy> PathTable<F> {
     /// The elements of a top-level array count as documents, so one table serves a single
     /// document, concatenated ones and a streamed array.
     #[must_use]
-    pub fn compile(paths: impl IntoIterator<Item = (&'static str, Want, F)>) -> Self {
+    pub fn compile(paths: impl IntoIterator<Item = (impl AsRef<str>, Want, F)>) -> Self {
         let mut table = Self { nodes: vec![Node::new()] };
         table.nodes[usize::from(ROOT)].elements = ROOT;
         for (path, want, field) in paths {
             let mut at = ROOT;
-            for part in path.split('.').filter(|part| !part.is_empty()) {
+            for part in path.as_ref().split('.').filter(|part| !part.is_empty()) {
                 let key = part.trim_end_matches("[]");
                 at = table.key(at, key);
                 for _ in 0..(part.len() - key.len()) / 2 {

@@ -17,7 +17,7 @@ pub enum Value<'a> {
     BeginArray,
     /// The object or array closes.
     End,
-    /// A string with something in it, or a number or boolean, where only presence was asked for.
+    /// A string with something in it, a number or `true`, where only presence was asked for.
     Present,
     /// A whole number.
     Integer(i64),
@@ -120,7 +120,10 @@ impl Default for Scanner {
 impl std::fmt::Debug for Scanner {
     /// State only: the text belongs to the body.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scanner").field("state", &self.state).field("depth", &self.depth).finish_non_exhaustive()
+        f.debug_struct("Scanner")
+            .field("state", &self.state)
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
     }
 }
 
@@ -370,7 +373,7 @@ impl Scanner {
             let index = self.index();
             match want {
                 Want::Scalar => sink(Hit { field, value, index }),
-                Want::Presence if value == Value::Null => {}
+                Want::Presence if matches!(value, Value::Null | Value::Bool(false)) => {}
                 Want::Presence => sink(Hit { field, value: Value::Present, index }),
             }
         }

@@ -121,9 +121,19 @@ fn whitespace_and_a_byte_order_mark_may_come_first() {
 
 #[test]
 fn what_is_not_json_is_flagged_and_stops() {
-    for input in
-        ["<html>", "{n:1}", "{\"n\":1]", "[1}", "]", ",", "{\"n\":--}", "{,}", "{\"n\" 1}", "[DONE]", "{\"n\":1 2}"]
-    {
+    for input in [
+        "<html>",
+        "{n:1}",
+        "{\"n\":1]",
+        "[1}",
+        "]",
+        ",",
+        "{\"n\":--}",
+        "{,}",
+        "{\"n\" 1}",
+        "[DONE]",
+        "{\"n\":1 2}",
+    ] {
         for size in [1, 100] {
             let (_, scanner) = scan(&[("n", Want::Scalar)], input.as_bytes(), size);
             assert!(scanner.is_malformed(), "{input}");
@@ -134,7 +144,9 @@ fn what_is_not_json_is_flagged_and_stops() {
 
 #[test]
 fn an_open_document_is_not_complete() {
-    for (input, complete) in [("", false), ("{\"n\":1", false), ("{}", true), ("{} {", false), ("[{}]\n", true)] {
+    for (input, complete) in
+        [("", false), ("{\"n\":1", false), ("{}", true), ("{} {", false), ("[{}]\n", true)]
+    {
         assert_eq!(scan(&[("n", Want::Scalar)], input.as_bytes(), 2).1.is_complete(), complete, "{input}");
     }
 }

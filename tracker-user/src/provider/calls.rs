@@ -1,0 +1,93 @@
+//! Calls out of the exchanges of one connection.
+
+use std::sync::Arc;
+
+use super::{Call, Catalog, exchange::Exchange};
+use crate::stream::{Event, ExchangeId};
+
+/// Exchanges of one connection that are followed at a time. HTTP/1.1 has one; HTTP/2 peers allow
+/// a hundred or a few.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// Makes [`Call`]s of the [`Event`]s of one connection.
+///
+/// An exchange that is no LLM call costs nothing. One that is costs a few KiB until it has ended,
+/// whatever the size of its bodies.
+pub struct Calls {
+    catalog: Arc<Catalog>,
+    in_flight: Vec<(ExchangeId, Box<Exchange>)>,
+    untracked: u64,
+}
+
+impl std::fmt::Debug for Calls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls").field("in_flight", &self.in_flight.len()).finish_non_exhaustive()
+    }
+}
+
+impl Calls {
+    /// For a new connection.
+    #[must_use]
+    pub const fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, in_flight: Vec::new(), untracked: 0 }
+    }
+
+    /// Takes the next event; `out` gets the call that ended with it, if one did.
+    pub fn handle(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Call)) {
+        match *event {
+            Event::Request { exchange, role, head, at } => {
+                let Some(route) = self.catalog.route(head) else { return };
+                if self.in_flight.len() < MAX_IN_FLIGHT {
+                    self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
+                } else {
+                    self.untracked += 1;
+                }
+            }
+            Event::RequestBody { exchange, data, at: _ } => {
+                if let Some(entry) = self.find(exchange) {
+                    let (_, exchange) = &mut self.in_flight[entry];
+                    exchange.request_body(self.catalog.compiled(exchange.route()), data);
+                }
+            }
+            Event::Response { exchange, head, at } => {
+                if let Some(entry) = self.find(exchange) {
+                    self.in_flight[entry].1.response(head, at);
+                }
+            }
+            Event::ResponseBody { exchange, data, at } => {
+                if let Some(entry) = self.find(exchange) {
+                    let (_, exchange) = &mut self.in_flight[entry];
+                    exchange.response_body(self.catalog.compiled(exchange.route()), data, at);
+                }
+            }
+            Event::End { exchange, end, at } => {
+                if let Some(entry) = self.find(exchange) {
+                    let (_, exchange) = self.in_flight.swap_remove(entry);
+                    if self.in_flight.is_empty() {
+                        self.in_flight = Vec::new();
+                    }
+                    let compiled = self.catalog.compiled(exchange.route());
+                    if let Some(call) = exchange.end(compiled, end, at) {
+                        out(call);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls that were begun and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Calls that were lost because too many were in flight at once.
+    #[must_use]
+    pub const fn untracked(&self) -> u64 {
+        self.untracked
+    }
+
+    fn find(&self, wanted: ExchangeId) -> Option<usize> {
+        self.in_flight.iter().position(|&(id, _)| id == wanted)
+    }
+}

@@ -1,0 +1,199 @@
+//! Which requests are LLM calls, to whom, and in which dialect.
+//!
+//! The knowledge is in the rows of [`vendors`](super::vendors); here is only how a request's head
+//! is matched with them.
+
+use std::borrow::Cow;
+
+use super::{
+    dialect::{Compiled, Dialect, Quirks},
+    vendors::{ENDPOINTS, NEIGHBOURS, VENDORS},
+    wire_text,
+};
+use crate::stream::RequestHead;
+
+/// The value of `gen_ai.provider.name` for a recognised call to a host that no row names.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// A provider of LLMs: a row of the catalog.
+#[derive(Debug)]
+pub(super) struct Vendor {
+    /// OTel `gen_ai.provider.name` where one exists, else a stable lower-case name.
+    pub(super) provider: &'static str,
+    /// Its hosts. One `*` stands for anything; `*:port` is any host at that port.
+    pub(super) hosts: &'static [&'static str],
+    /// Paths below which everything belongs to the LLM API; other paths of the hosts are another
+    /// product's.
+    pub(super) under: &'static [&'static str],
+    /// Endpoints that only this provider has, beside [`ENDPOINTS`].
+    pub(super) endpoints: &'static [Endpoint],
+    /// Where it departs from the dialects.
+    pub(super) quirks: Quirks,
+}
+
+/// A path and what a `POST` to it is.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// The path's end. `{model}` stands for the model, `{}` for any segment.
+    pub(super) path: &'static str,
+    /// How its bodies are read; `None` when it is no call.
+    pub(super) dialect: Option<&'static Dialect>,
+    /// OTel `gen_ai.operation.name`.
+    pub(super) operation: &'static str,
+}
+
+/// What a request is to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interest {
+    /// An LLM call, as far as its head tells.
+    Call,
+    /// No call, but a request to an LLM API: calls may follow on the same connection.
+    Related,
+    /// Nothing to do with LLMs.
+    Unrelated,
+}
+
+/// A call's place in the catalog.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) provider: &'static str,
+    pub(super) operation: &'static str,
+    /// The model, where the path names it.
+    pub(super) model: Option<String>,
+    pub(super) quirks: Quirks,
+    /// The host is a provider's; elsewhere the bodies have to agree that this is a call.
+    pub(super) certain: bool,
+    dialect: usize,
+}
+
+/// All providers, endpoints and dialects, compiled once and shared by all connections.
+#[derive(Debug)]
+pub struct Catalog {
+    dialects: Vec<Compiled>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Catalog {
+    /// Compiles the tables.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut dialects: Vec<Compiled> = Vec::new();
+        let endpoints = VENDORS.iter().flat_map(|vendor| vendor.endpoints).chain(ENDPOINTS);
+        for dialect in endpoints.filter_map(|endpoint| endpoint.dialect) {
+            if !dialects.iter().any(|known| std::ptr::eq(known.dialect, dialect)) {
+                dialects.push(Compiled::new(dialect));
+            }
+        }
+        Self { dialects }
+    }
+
+    /// What the request with this head is.
+    #[must_use]
+    pub fn interest(&self, head: &RequestHead) -> Interest {
+        if self.route(head).is_some() {
+            return Interest::Call;
+        }
+        let related = match vendor(head) {
+            Some(vendor) => vendor.under.iter().any(|prefix| head.path.starts_with(prefix)),
+            None => ENDPOINTS.iter().chain(NEIGHBOURS).any(|endpoint| endpoint.matches(&head.path).is_some()),
+        };
+        if related { Interest::Related } else { Interest::Unrelated }
+    }
+
+    /// Where the call with this head belongs; `None` when it is no call.
+    pub(super) fn route(&self, head: &RequestHead) -> Option<Route> {
+        if head.method != "POST" {
+            return None;
+        }
+        let vendor = vendor(head);
+        let own = vendor.map_or(&[][..], |vendor| vendor.endpoints);
+        let (endpoint, model) = own
+            .iter()
+            .chain(ENDPOINTS)
+            .find_map(|endpoint| Some((endpoint, endpoint.matches(&head.path)?)))?;
+        let wanted = endpoint.dialect?;
+        let dialect = self.dialects.iter().position(|known| std::ptr::eq(known.dialect, wanted))?;
+        Some(Route {
+            provider: vendor.map_or(UNKNOWN, |vendor| vendor.provider),
+            operation: endpoint.operation,
+            model,
+            quirks: vendor.map_or_else(Quirks::default, |vendor| vendor.quirks),
+            certain: vendor.is_some(),
+            dialect,
+        })
+    }
+
+    /// The tables that a route's bodies are read by.
+    pub(super) fn compiled(&self, route: &Route) -> &Compiled {
+        &self.dialects[route.dialect]
+    }
+}
+
+fn vendor(head: &RequestHead) -> Option<&'static Vendor> {
+    let host = head.host.as_deref()?;
+    VENDORS.iter().find(|vendor| vendor.hosts.iter().any(|pattern| host_matches(pattern, host, head.port)))
+}
+
+fn host_matches(pattern: &str, host: &str, port: Option<u16>) -> bool {
+    if let Some(wanted) = pattern.strip_prefix("*:") {
+        return port.is_some_and(|port| wanted.parse() == Ok(port));
+    }
+    match pattern.split_once('*') {
+        None => pattern == host,
+        Some((start, end)) => {
+            host.strip_prefix(start).is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether the path ends like this endpoint's; if so, the model it names, if it names one.
+    #[expect(clippy::option_option, reason = "no match, a match, and a match with a model are three things")]
+    fn matches(&self, path: &str) -> Option<Option<String>> {
+        let mut model = None;
+        // Doubled and trailing slashes occur and mean nothing.
+        let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
+        for wanted in self.path.rsplit('/') {
+            let segment = decode(segments.next()?);
+            if let Some(rest) = wanted.strip_prefix("{model}") {
+                let name = segment.strip_suffix(rest).filter(|name| !name.is_empty())?;
+                model = Some(wire_text(name));
+            } else if wanted != "{}" && wanted != segment {
+                return None;
+            }
+        }
+        Some(model)
+    }
+}
+
+/// Undoes percent-encoding; a segment that is not UTF-8 then is left as it was.
+fn decode(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|&b| (b as char).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high << 4 | low) as u8);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+use super::*;
+
+fn head(method: &str, host: &str, path: &str) -> RequestHead {
+    let (host, port) = match host.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (host, None),
+    };
+    RequestHead {
+        method: method.into(),
+        path: path.into(),
+        host: (!host.is_empty()).then(|| host.into()),
+        port,
+        ..RequestHead::default()
+    }
+}
+
+#[test]
+fn calls_find_their_provider_and_operation() {
+    let catalog = Catalog::new();
+    for (host, path, provider, operation, model) in [
+        ("api.openai.com", "/v1/chat/completions", "openai", "chat", None),
+        ("eu.api.openai.com", "/v1/responses", "openai", "chat", None),
+        ("api.openai.com", "/v1/completions", "openai", "text_completion", None),
+        ("chatgpt.com", "/backend-api/codex/responses", "openai", "chat", None),
+        (
+            "r.openai.azure.com",
+            "//openai/deployments/gpt-4/chat/completions",
+            "azure.ai.openai",
+            "chat",
+            Some("gpt-4"),
+        ),
+        (
+            "r.openai.azure.com",
+            "/openai/deployments/e/embeddings",
+            "azure.ai.openai",
+            "embeddings",
+            Some("e"),
+        ),
+        ("r.services.ai.azure.com", "/models/chat/completions", "azure.ai.inference", "chat", None),
+        ("r.services.ai.azure.com", "/anthropic/v1/messages", "azure.ai.inference", "chat", None),
+        ("api.anthropic.com", "/v1/messages", "anthropic", "chat", None),
+        ("openrouter.ai", "/api/v1/messages/", "openrouter", "chat", None),
+        ("api.business.githubcopilot.com", "/chat/completions", "github_copilot", "chat", None),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent",
+            "gcp.gemini",
+            "generate_content",
+            Some("gemini-2.5-pro"),
+        ),
+        (
+            "generativelanguage.googleapis.com",
+            "/v1beta/models/gemini-2.5-pro%3AgenerateContent",
+            "gcp.gemini",
+            "generate_content",
+            Some("gemini-2.5-pro"),
+        ),
+        (
+            "us-east5-aiplatform.googleapis.com",
+            "/v1/projects/p/locations/l/publishers/anthropic/models/claude@1:streamRawPredict",
+            "gcp.vertex_ai",
+            "chat",
+            Some("claude@1"),
+        ),
+        (
+            "cloudcode-pa.googleapis.com",
+            "/v1internal:streamGenerateContent",
+            "gcp.gemini",
+            "generate_content",
+            None,
+        ),
+        ("127.0.0.1:11434", "/v1/chat/completions", "ollama", "chat", None),
+        ("127.0.0.1:8000", "/v1/chat/completions", "unknown", "chat", None),
+        ("", "/v1/messages", "unknown", "chat", None),
+        ("adb.azuredatabricks.net", "/serving-endpoints/m/invocations", "databricks", "chat", Some("m")),
+    ] {
+        let head = head("POST", host, path);
+        assert_eq!(catalog.interest(&head), Interest::Call, "{host}{path}");
+        let route = catalog.route(&head).unwrap();
+        assert_eq!(
+            (route.provider, route.operation, route.model.as_deref()),
+            (provider, operation, model),
+            "{host}{path}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_call_is_told_apart() {
+    let catalog = Catalog::new();
+    for (method, host, path, interest) in [
+        ("GET", "api.openai.com", "/v1/models", Interest::Related),
+        ("GET", "api.openai.com", "/v1/responses/resp_1", Interest::Related),
+        ("POST", "api.openai.com", "/v1/responses/input_tokens", Interest::Related),
+        ("POST", "api.anthropic.com", "/v1/messages/count_tokens", Interest::Related),
+        ("POST", "api.anthropic.com", "/v1/messages/batches", Interest::Related),
+        ("POST", "generativelanguage.googleapis.com", "/v1beta/models/m:countTokens", Interest::Related),
+        (
+            "POST",
+            "aiplatform.googleapis.com",
+            "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
+            Interest::Related,
+        ),
+        ("POST", "chatgpt.com", "/backend-api/conversation", Interest::Unrelated),
+        ("GET", "openrouter.ai", "/docs", Interest::Unrelated),
+        ("GET", "example.org", "/", Interest::Unrelated),
+        ("GET", "localhost:8000", "/v1/models", Interest::Related),
+        ("GET", "localhost:8000", "/v1/chat/completions", Interest::Related),
+        ("POST", "example.org", "/v1/messages/inbox", Interest::Unrelated),
+        ("POST", "example.org", "/messages", Interest::Unrelated),
+        ("POST", "evilapi.openai.com.example.org", "/search", Interest::Unrelated),
+    ] {
+        assert_eq!(catalog.interest(&head(method, host, path)), interest, "{method} {host}{path}");
+    }
+}
+
+#[test]
+fn every_path_of_every_dialect_can_be_reached() {
+    for compiled in &Catalog::new().dialects {
+        let (dialect, mut seen) = (compiled.dialect, Vec::new());
+        for (path, _, _) in dialect.response.iter().chain(dialect.request) {
+            assert!(path.matches(['.', '[']).count() < 12, "{path} is deeper than the scanner follows");
+        }
+        for (path, _, _) in dialect.response {
+            assert!(!seen.contains(path), "{path} is there twice");
+            seen.push(path);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Gemini's `generateContent` family, on the Gemini API and on Vertex AI.
+//!
+//! Streams come as server-sent events or as one JSON array, and end without a terminator. Their
+//! counts are snapshots: a later one may be smaller or lack what an earlier one had. Source:
+//! Google's reference for `GenerateContentResponse` and recordings.
+
+use super::{
+    Counter::{CacheRead, Input, Output, Reasoning, ToolInput},
+    Dialect,
+    Field::{
+        Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason, Finished, Model,
+        Prompt, ResponseId, ResponseModel, Tool, ToolName, Usage as UsageObject,
+    },
+    Merge, Path, Quirks, StreamEnd,
+    counts::{Counts, sum, usage},
+};
+use crate::provider::{
+    Usage,
+    json::Want::{Presence, Scalar},
+};
+
+/// `generateContent` and `streamGenerateContent`; the model is in the path.
+pub(in crate::provider) static GENERATE_CONTENT: Dialect = Dialect {
+    request: &[("contents", Presence, Prompt)],
+    response: RESPONSE,
+    envelopes: &[],
+    tool_kinds: &[],
+    unfinished: &[],
+    merge: Merge::Replace,
+    end: StreamEnd { done: false, kinds: &[], finish_reason: true },
+    normalise: generate_usage,
+};
+
+/// The same inside an envelope: Code Assist, which Gemini CLI uses with a Google account.
+pub(in crate::provider) static CODE_ASSIST: Dialect = Dialect {
+    request: &[("model", Scalar, Model), ("request.contents", Presence, Prompt)],
+    envelopes: &["response"],
+    ..GENERATE_CONTENT
+};
+
+/// `embedContent` and `batchEmbedContents`: newer models report the prompt, older ones nothing.
+pub(in crate::provider) static EMBED_CONTENT: Dialect =
+    Dialect { request: &[("content", Presence, Prompt), ("requests", Presence, Prompt)], ..GENERATE_CONTENT };
+
+const RESPONSE: &[Path] = &[
+    ("responseId", Scalar, ResponseId),
+    ("modelVersion", Scalar, ResponseModel),
+    ("candidates[]", Presence, Choice),
+    ("candidates[].index", Scalar, ChoiceIndex),
+    ("candidates[].finishReason", Scalar, FinishReason),
+    ("candidates[].content.parts[].text", Presence, Content),
+    ("candidates[].content.parts[].inlineData", Presence, Content),
+    ("candidates[].content.parts[].executableCode", Presence, Content),
+    ("candidates[].content.parts[].functionCall", Presence, Tool),
+    ("candidates[].content.parts[].functionCall.name", Scalar, ToolName),
+    ("promptFeedback.blockReason", Presence, Finished),
+    ("usageMetadata", Presence, UsageObject),
+    ("usageMetadata.promptTokenCount", Scalar, Count(Input)),
+    ("usageMetadata.toolUsePromptTokenCount", Scalar, Count(ToolInput)),
+    ("usageMetadata.cachedContentTokenCount", Scalar, Count(CacheRead)),
+    ("usageMetadata.candidatesTokenCount", Scalar, Count(Output)),
+    ("usageMetadata.thoughtsTokenCount", Scalar, Count(Reasoning)),
+    ("error", Presence, Error),
+    ("error.status", Scalar, ErrorStatus),
+    ("error.code", Scalar, ErrorCode),
+];
+
+/// Thoughts are beside the candidates, what tools brought in is beside the prompt.
+fn generate_usage(counts: &Counts, _: Quirks) -> Usage {
+    let thoughts = counts.get(Reasoning);
+    let prompt = counts.get(Input);
+    let input = prompt.and_then(|_| sum(&[prompt, counts.get(ToolInput)]));
+    usage(counts, input, sum(&[counts.get(Output), thoughts]), thoughts)
+}

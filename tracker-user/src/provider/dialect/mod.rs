@@ -1,0 +1,177 @@
+//! What the bodies of one API mean, as data.
+//!
+//! A dialect is a table of JSON paths with their meanings, a rule for when a stream is whole, and
+//! one small function that brings its counts to the subset rules of [`Usage`]. The mechanism that
+//! reads bodies knows none of them by name: a new dialect is a new [`Dialect`] value.
+
+mod anthropic;
+mod counts;
+mod gemini;
+mod openai;
+
+pub(super) use anthropic::MESSAGES;
+pub(super) use counts::{Counter, Counts};
+pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT};
+pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES};
+
+use super::{
+    Usage,
+    json::{PathTable, Want},
+};
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    /// The document: one JSON body, one event's data, one element of a streamed array.
+    Document,
+    /// The event's or error's `type`.
+    Kind,
+
+    /// Request: the model asked for.
+    Model,
+    /// Request: what only a request to an LLM has (`messages`, `contents`, `input`).
+    Prompt,
+
+    /// The id of the response.
+    ResponseId,
+    /// The id of the response, where later events may correct it.
+    LatestId,
+    /// The model that answered.
+    ResponseModel,
+
+    /// An object of counts: what is inside counts once the object is whole.
+    Usage,
+    /// A count.
+    Count(Counter),
+
+    /// One of several answers.
+    Choice,
+    /// Which one, where it is said and not given by its position.
+    ChoiceIndex,
+    /// Why the answer ended.
+    FinishReason,
+    /// The state of the response, which is its finish reason once it is final.
+    Status,
+    /// The answer has ended, for a reason that is not the model's.
+    Finished,
+
+    /// A tool call, whole or a piece of one.
+    Tool,
+    /// A tool call whose number is its position, in a list that repeats what was streamed.
+    ToolAtPosition,
+    /// The number of the tool call, the same in all of its pieces.
+    ToolIndex,
+    /// Its id.
+    ToolId,
+    /// What kind of tool or item it is.
+    ToolKind,
+    /// The tool's name.
+    ToolName,
+
+    /// Something the model generated.
+    Content,
+
+    /// An error, as an object or a text.
+    Error,
+    /// Its type.
+    ErrorType,
+    /// Its status, as a word.
+    ErrorStatus,
+    /// Its code, a word or a number.
+    ErrorCode,
+    /// The code of an error body that has it beside the error.
+    OuterCode,
+}
+
+/// One row of a path table.
+pub(super) type Path = (&'static str, Want, Field);
+
+/// How the counts of one event join those of the events before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// Key by key, the newer one wins: counts are cumulative and an event may name only some.
+    Overwrite,
+    /// The newer set replaces the older one whole: counts are snapshots and may fall or vanish.
+    Replace,
+}
+
+/// When a stream is whole, beside its HTTP body being whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamEnd {
+    /// `[DONE]` ends it.
+    pub(super) done: bool,
+    /// An event of one of these types ends it.
+    pub(super) kinds: &'static [&'static str],
+    /// A finish reason and a whole HTTP body will do: some senders leave the terminator out.
+    pub(super) finish_reason: bool,
+}
+
+/// What a provider does differently within a dialect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Quirks {
+    /// How reasoning relates to the completion count.
+    pub(super) reasoning: Reasoning,
+    /// Audio of the prompt is counted beside `prompt_tokens` (Mistral).
+    pub(super) audio_beside_prompt: bool,
+}
+
+/// How an OpenAI-shaped provider counts reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reasoning {
+    /// Inside `completion_tokens`, unless the total says otherwise.
+    #[default]
+    Within,
+    /// Beside `completion_tokens` (xAI).
+    Beside,
+    /// Not reported: it is what the total has more (Gemini's OpenAI-compatible API).
+    Unreported,
+}
+
+/// The wire format of one API.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialect {
+    /// Paths of the request body.
+    pub(super) request: &'static [Path],
+    /// Paths of the response body and of every event of a streamed one.
+    pub(super) response: &'static [Path],
+    /// Keys below which the whole response may be wrapped, in some or all events.
+    pub(super) envelopes: &'static [&'static str],
+    /// The kinds of tools or items that are calls of the client's tools; empty: all.
+    pub(super) tool_kinds: &'static [&'static str],
+    /// Values at [`Field::Status`] that are not final.
+    pub(super) unfinished: &'static [&'static str],
+    /// How counts of several events join.
+    pub(super) merge: Merge,
+    /// When a stream is whole.
+    pub(super) end: StreamEnd,
+    /// Counts to usage, by the subset rules.
+    pub(super) normalise: fn(&Counts, Quirks) -> Usage,
+}
+
+/// The tables of a dialect, compiled.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) dialect: &'static Dialect,
+    pub(super) request: PathTable<Field>,
+    pub(super) response: PathTable<Field>,
+}
+
+impl Compiled {
+    pub(super) fn new(dialect: &'static Dialect) -> Self {
+        let common = [("", Want::Presence, Field::Document)];
+        let direct = || {
+            common.iter().chain(dialect.response).map(|&(path, want, field)| (path.to_owned(), want, field))
+        };
+        let wrapped = dialect.envelopes.iter().flat_map(|envelope| {
+            dialect
+                .response
+                .iter()
+                .map(move |&(path, want, field)| (format!("{envelope}.{path}"), want, field))
+        });
+        Self {
+            dialect,
+            request: PathTable::compile(dialect.request.iter().copied()),
+            response: PathTable::compile(direct().chain(wrapped)),
+        }
+    }
+}

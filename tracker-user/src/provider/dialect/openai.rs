@@ -1,0 +1,199 @@
+//! OpenAI's formats, which most vendors have taken over: chat completions, completions,
+//! embeddings and responses.
+//!
+//! Sources: OpenAI's API reference and recordings of every vendor in the catalog; which vendor
+//! departs from it, and how, stands in that vendor's row.
+
+use super::{
+    Counter::{AudioInput, CacheCreation, CacheRead, Input, Output, Reasoning as ReasoningCount, Total},
+    Dialect,
+    Field::{
+        Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason, Kind,
+        LatestId, Model, OuterCode, Prompt, ResponseId, ResponseModel, Status, Tool, ToolAtPosition, ToolId,
+        ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+    },
+    Merge, Path, Quirks, Reasoning, StreamEnd,
+    counts::{Counts, sum, usage},
+};
+use crate::provider::{
+    Usage,
+    json::Want::{Presence, Scalar},
+};
+
+/// `chat/completions`. The stream's usage comes in a last chunk, with or without choices, if the
+/// client asked for it or the vendor always sends it; some repeat it cumulatively.
+pub(in crate::provider) static CHAT: Dialect = Dialect {
+    request: &[("model", Scalar, Model), ("messages", Presence, Prompt), ("prompt", Presence, Prompt)],
+    response: CHAT_RESPONSE,
+    envelopes: &[],
+    tool_kinds: &[],
+    unfinished: &[],
+    merge: Merge::Overwrite,
+    end: StreamEnd { done: true, kinds: &[], finish_reason: true },
+    normalise: chat_usage,
+};
+
+/// The legacy `completions`: the same answer, with text in place of messages.
+pub(in crate::provider) static COMPLETIONS: Dialect =
+    Dialect { request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)], ..CHAT };
+
+/// `embeddings`. There is no output to count; some vendors give the total only.
+pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
+    request: &[("model", Scalar, Model), ("input", Presence, Prompt)],
+    normalise: embeddings_usage,
+    ..CHAT
+};
+
+/// `responses`. The events wrap the response; only the terminal one has usage.
+pub(in crate::provider) static RESPONSES: Dialect = Dialect {
+    request: &[
+        ("model", Scalar, Model),
+        ("input", Presence, Prompt),
+        ("instructions", Presence, Prompt),
+        ("prompt", Presence, Prompt),
+        ("previous_response_id", Presence, Prompt),
+    ],
+    response: RESPONSES_RESPONSE,
+    envelopes: &["response"],
+    tool_kinds: &["function_call", "custom_tool_call", "mcp_call"],
+    unfinished: &["queued", "in_progress"],
+    merge: Merge::Overwrite,
+    end: StreamEnd {
+        done: false,
+        kinds: &[
+            "response.completed",
+            "response.incomplete",
+            "response.failed",
+            "response.cancelled",
+            "response.done",
+        ],
+        finish_reason: false,
+    },
+    normalise: responses_usage,
+};
+
+const CHAT_RESPONSE: &[Path] = &[
+    ("id", Scalar, ResponseId),
+    ("model", Scalar, ResponseModel),
+    ("choices[]", Presence, Choice),
+    ("choices[].index", Scalar, ChoiceIndex),
+    ("choices[].finish_reason", Scalar, FinishReason),
+    ("choices[].text", Presence, Content),
+    ("choices[].message.tool_calls[]", Presence, Tool),
+    ("choices[].message.tool_calls[].index", Scalar, ToolIndex),
+    ("choices[].message.tool_calls[].id", Scalar, ToolId),
+    ("choices[].message.tool_calls[].function.name", Scalar, ToolName),
+    ("choices[].message.tool_calls[].custom.name", Scalar, ToolName),
+    ("choices[].message.function_call", Presence, Tool),
+    ("choices[].message.function_call.name", Scalar, ToolName),
+    ("choices[].delta.content", Presence, Content),
+    ("choices[].delta.content[].text", Presence, Content),
+    ("choices[].delta.content[].thinking[].text", Presence, Content),
+    ("choices[].delta.refusal", Presence, Content),
+    ("choices[].delta.reasoning", Presence, Content),
+    ("choices[].delta.reasoning_content", Presence, Content),
+    ("choices[].delta.reasoning_text", Presence, Content),
+    ("choices[].delta.audio.data", Presence, Content),
+    ("choices[].delta.audio.transcript", Presence, Content),
+    ("choices[].delta.tool_calls[]", Presence, Tool),
+    ("choices[].delta.tool_calls[].index", Scalar, ToolIndex),
+    ("choices[].delta.tool_calls[].id", Scalar, ToolId),
+    ("choices[].delta.tool_calls[].function.name", Scalar, ToolName),
+    ("choices[].delta.tool_calls[].function.arguments", Presence, Content),
+    ("choices[].delta.tool_calls[].custom.name", Scalar, ToolName),
+    ("choices[].delta.tool_calls[].custom.input", Presence, Content),
+    ("choices[].delta.function_call", Presence, Tool),
+    ("choices[].delta.function_call.name", Scalar, ToolName),
+    ("choices[].delta.function_call.arguments", Presence, Content),
+    ("usage", Presence, UsageObject),
+    ("usage.prompt_tokens", Scalar, Count(Input)),
+    ("usage.completion_tokens", Scalar, Count(Output)),
+    ("usage.total_tokens", Scalar, Count(Total)),
+    ("usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.prompt_tokens_details.cache_write_tokens", Scalar, Count(CacheCreation)),
+    ("usage.prompt_tokens_details.audio_tokens", Scalar, Count(AudioInput)),
+    ("usage.completion_tokens_details.reasoning_tokens", Scalar, Count(ReasoningCount)),
+    // DeepSeek, Together, Mistral and GitHub Copilot have these beside, or in place of, the details.
+    ("usage.prompt_cache_hit_tokens", Scalar, Count(CacheRead)),
+    ("usage.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.num_cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.reasoning_tokens", Scalar, Count(ReasoningCount)),
+    // Databricks, for Anthropic's models.
+    ("usage.cache_read_input_tokens", Scalar, Count(CacheRead)),
+    ("usage.cache_creation_input_tokens", Scalar, Count(CacheCreation)),
+    // Groq without `include_usage`; with it the same numbers come up to three times.
+    ("x_groq.usage", Presence, UsageObject),
+    ("x_groq.usage.prompt_tokens", Scalar, Count(Input)),
+    ("x_groq.usage.completion_tokens", Scalar, Count(Output)),
+    ("x_groq.usage.total_tokens", Scalar, Count(Total)),
+    ("x_groq.usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("x_groq.usage.completion_tokens_details.reasoning_tokens", Scalar, Count(ReasoningCount)),
+    ("error", Presence, Error),
+    ("error.type", Scalar, ErrorType),
+    ("error.code", Scalar, ErrorCode),
+    ("error.status", Scalar, ErrorStatus),
+    ("type", Scalar, Kind),
+    ("code", Scalar, OuterCode),
+];
+
+const RESPONSES_RESPONSE: &[Path] = &[
+    ("type", Scalar, Kind),
+    ("id", Scalar, LatestId),
+    ("model", Scalar, ResponseModel),
+    ("status", Scalar, Status),
+    ("output[]", Presence, ToolAtPosition),
+    ("output[].type", Scalar, ToolKind),
+    ("output[].name", Scalar, ToolName),
+    ("output_index", Scalar, ToolIndex),
+    ("item", Presence, Tool),
+    ("item.type", Scalar, ToolKind),
+    ("item.name", Scalar, ToolName),
+    ("delta", Presence, Content),
+    ("usage", Presence, UsageObject),
+    ("usage.input_tokens", Scalar, Count(Input)),
+    ("usage.output_tokens", Scalar, Count(Output)),
+    ("usage.total_tokens", Scalar, Count(Total)),
+    ("usage.input_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.input_tokens_details.cache_write_tokens", Scalar, Count(CacheCreation)),
+    ("usage.output_tokens_details.reasoning_tokens", Scalar, Count(ReasoningCount)),
+    // Fireworks keeps the names of chat completions.
+    ("usage.prompt_tokens", Scalar, Count(Input)),
+    ("usage.completion_tokens", Scalar, Count(Output)),
+    ("error", Presence, Error),
+    ("error.type", Scalar, ErrorType),
+    ("error.code", Scalar, ErrorCode),
+    ("error.status", Scalar, ErrorStatus),
+    ("code", Scalar, OuterCode),
+];
+
+fn chat_usage(counts: &Counts, quirks: Quirks) -> Usage {
+    let prompt = counts.get(Input);
+    let completion = counts.get(Output);
+    let reported = counts.get(ReasoningCount);
+    let total = counts.get(Total);
+
+    let input = match quirks.audio_beside_prompt {
+        true if prompt.is_some() => sum(&[prompt, counts.get(AudioInput)]),
+        _ => prompt,
+    };
+    // Gateways relay what their backends count, so the total may betray one that counts beside.
+    let beside = quirks.reasoning == Reasoning::Beside
+        || (reported > Some(0) && completion.is_some() && total == sum(&[prompt, completion, reported]));
+    let reasoning = match (quirks.reasoning, prompt, completion, total) {
+        (Reasoning::Unreported, Some(prompt), Some(completion), Some(total)) if reported.is_none() => {
+            total.checked_sub(prompt.saturating_add(completion)).filter(|&rest| rest > 0)
+        }
+        _ => reported,
+    };
+    let added = beside || (reasoning.is_some() && reported.is_none());
+    let output = completion.and_then(|_| sum(&[completion, if added { reasoning } else { None }]));
+    usage(counts, input, output, reasoning)
+}
+
+fn embeddings_usage(counts: &Counts, _: Quirks) -> Usage {
+    usage(counts, counts.get(Input).or(counts.get(Total)), counts.get(Output), None)
+}
+
+fn responses_usage(counts: &Counts, _: Quirks) -> Usage {
+    usage(counts, counts.get(Input), counts.get(Output), counts.get(ReasoningCount))
+}

@@ -1,0 +1,66 @@
+//! What a response body is, by its first bytes. Content types lie: events come under
+//! `application/json`, and under none.
+
+/// The longest beginning that has to be seen: `event:`, `retry:`.
+const NEEDED: usize = 6;
+
+/// Ways to read a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// JSON documents, or one array of them.
+    Json {
+        /// The first value is an array.
+        array: bool,
+    },
+    /// Server-sent events.
+    Events,
+    /// Neither.
+    Other,
+}
+
+/// Holds back the first few bytes until they tell.
+#[derive(Default)]
+pub(super) struct Sniffer {
+    start: [u8; NEEDED],
+    len: usize,
+    /// Bytes of `start` that came with earlier pieces.
+    earlier: usize,
+}
+
+impl Sniffer {
+    /// Looks at the next piece.
+    pub(super) fn push(&mut self, data: &[u8]) {
+        self.earlier = self.len;
+        let mut data = data;
+        if self.len == 0 {
+            // White space and a byte order mark may come first, and mean nothing to either format.
+            let skip = |b: &u8| b.is_ascii_whitespace() || matches!(b, 0xef | 0xbb | 0xbf);
+            data = &data[data.iter().take_while(|b| skip(b)).count()..];
+        }
+        let take = data.len().min(NEEDED - self.len);
+        self.start[self.len..self.len + take].copy_from_slice(&data[..take]);
+        self.len += take;
+    }
+
+    /// What the body is, as soon as that is certain.
+    pub(super) fn verdict(&self) -> Option<Body> {
+        let start = &self.start[..self.len];
+        match start.first()? {
+            b'{' => return Some(Body::Json { array: false }),
+            b'[' => return Some(Body::Json { array: true }),
+            b':' => return Some(Body::Events),
+            _ => {}
+        }
+        let fields: [&[u8]; 4] = [b"data:", b"event:", b"id:", b"retry:"];
+        if fields.iter().any(|field| start.starts_with(field)) {
+            return Some(Body::Events);
+        }
+        let open = fields.iter().any(|field| field.starts_with(start));
+        (!open).then_some(Body::Other)
+    }
+
+    /// What earlier pieces had and nobody has read yet; the newest piece is read by itself.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.start[..self.earlier]
+    }
+}
