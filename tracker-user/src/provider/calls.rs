@@ -91,3 +91,7 @@ impl Calls {
         self.in_flight.iter().position(|&(id, _)| id == wanted)
     }
 }
+
+#[cfg(test)]
+#[path = "calls_tests.rs"]
+mod tests;

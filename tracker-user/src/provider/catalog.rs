@@ -22,8 +22,8 @@ pub(super) struct Vendor {
     pub(super) provider: &'static str,
     /// Its hosts. One `*` stands for anything; `*:port` is any host at that port.
     pub(super) hosts: &'static [&'static str],
-    /// Paths below which everything belongs to the LLM API; other paths of the hosts are another
-    /// product's.
+    /// Beginnings, without the first slash, of the paths that belong to the LLM API, where the hosts
+    /// serve other things too; empty: all do.
     pub(super) under: &'static [&'static str],
     /// Endpoints that only this provider has, beside [`ENDPOINTS`].
     pub(super) endpoints: &'static [Endpoint],
@@ -61,7 +61,7 @@ pub(super) struct Route {
     /// The model, where the path names it.
     pub(super) model: Option<String>,
     pub(super) quirks: Quirks,
-    /// The host is a provider's; elsewhere the bodies have to agree that this is a call.
+    /// Host and path are a provider's; elsewhere the bodies have to agree that this is a call.
     pub(super) certain: bool,
     dialect: usize,
 }
@@ -99,7 +99,7 @@ impl Catalog {
             return Interest::Call;
         }
         let related = match vendor(head) {
-            Some(vendor) => vendor.under.iter().any(|prefix| head.path.starts_with(prefix)),
+            Some(vendor) => vendor.covers(&head.path),
             None => ENDPOINTS.iter().chain(NEIGHBOURS).any(|endpoint| endpoint.matches(&head.path).is_some()),
         };
         if related { Interest::Related } else { Interest::Unrelated }
@@ -123,7 +123,7 @@ impl Catalog {
             operation: endpoint.operation,
             model,
             quirks: vendor.map_or_else(Quirks::default, |vendor| vendor.quirks),
-            certain: vendor.is_some(),
+            certain: vendor.is_some_and(|vendor| vendor.covers(&head.path)),
             dialect,
         })
     }
@@ -137,6 +137,14 @@ impl Catalog {
 fn vendor(head: &RequestHead) -> Option<&'static Vendor> {
     let host = head.host.as_deref()?;
     VENDORS.iter().find(|vendor| vendor.hosts.iter().any(|pattern| host_matches(pattern, host, head.port)))
+}
+
+impl Vendor {
+    /// Whether the path is one of the LLM API's and not another product's.
+    fn covers(&self, path: &str) -> bool {
+        let path = path.trim_start_matches('/');
+        self.under.is_empty() || self.under.iter().any(|prefix| path.starts_with(prefix))
+    }
 }
 
 fn host_matches(pattern: &str, host: &str, port: Option<u16>) -> bool {

@@ -64,19 +64,16 @@ pub(super) static NEIGHBOURS: &[Endpoint] = &[
 const PLAIN: Quirks = Quirks { reasoning: Reasoning::Within, audio_beside_prompt: false };
 
 const fn vendor(provider: &'static str, hosts: &'static [&'static str]) -> Vendor {
-    Vendor { provider, hosts, under: &["/"], endpoints: &[], quirks: PLAIN }
+    Vendor { provider, hosts, under: &[], endpoints: &[], quirks: PLAIN }
 }
 
 /// The providers. The first whose host fits counts.
 pub(super) static VENDORS: &[Vendor] = &[
     vendor("openai", &["api.openai.com", "*.api.openai.com"]),
     // The ChatGPT site is more than the API that Codex uses with an account.
-    Vendor { under: &["/backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
+    Vendor { under: &["backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
     vendor("azure.ai.openai", &["*.openai.azure.com"]),
-    Vendor {
-        under: &["/openai/", "//openai/"],
-        ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"])
-    },
+    Vendor { under: &["openai/"], ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"]) },
     vendor(
         "azure.ai.inference",
         &["*.services.ai.azure.com", "*.inference.ai.azure.com", "*.models.ai.azure.com"],
@@ -107,7 +104,7 @@ pub(super) static VENDORS: &[Vendor] = &[
     },
     vendor("perplexity", &["api.perplexity.ai"]),
     vendor("ibm.watsonx.ai", &["*.ml.cloud.ibm.com"]),
-    Vendor { under: &["/api/"], ..vendor("openrouter", &["openrouter.ai"]) },
+    Vendor { under: &["api/"], ..vendor("openrouter", &["openrouter.ai"]) },
     vendor("vercel_ai_gateway", &["ai-gateway.vercel.sh"]),
     vendor("together_ai", &["api.together.xyz", "api.together.ai"]),
     vendor("fireworks_ai", &["api.fireworks.ai"]),
@@ -115,13 +112,13 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("z_ai", &["api.z.ai", "open.bigmodel.cn"]),
     vendor("hugging_face", &["router.huggingface.co", "api-inference.huggingface.co"]),
     Vendor {
-        under: &["/serving-endpoints/"],
+        under: &["serving-endpoints/"],
         endpoints: &[call("serving-endpoints/{model}/invocations", &CHAT, "chat")],
         ..vendor("databricks", &["*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"])
     },
-    Vendor { under: &["/api/v2/cortex/"], ..vendor("snowflake", &["*.snowflakecomputing.com"]) },
+    Vendor { under: &["api/v2/cortex/"], ..vendor("snowflake", &["*.snowflakecomputing.com"]) },
     Vendor {
-        under: &["/client/v4/accounts/"],
+        under: &["client/v4/accounts/"],
         ..vendor("cloudflare", &["api.cloudflare.com", "gateway.ai.cloudflare.com"])
     },
     Vendor { endpoints: &[call("v1/chat", &CHAT, "chat")], ..vendor("writer", &["api.writer.com"]) },
@@ -132,7 +129,7 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("ai21", &["api.ai21.com"]),
     vendor("moonshot_ai", &["api.moonshot.ai", "api.moonshot.cn"]),
     Vendor {
-        under: &["/compatible-mode/", "/api/"],
+        under: &["compatible-mode/", "api/"],
         ..vendor(
             "alibaba_cloud",
             &["dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"],
@@ -141,5 +138,5 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("heroku", &["*.inference.heroku.com"]),
     vendor("portkey", &["api.portkey.ai"]),
     vendor("voyage_ai", &["api.voyageai.com"]),
-    Vendor { under: &["/api/", "/v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
+    Vendor { under: &["api/", "v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
 ];

@@ -128,3 +128,9 @@ fn provider_name(row: &Row) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// Whether the provider counts the output while it streams: then a cut stream has a true count, of
+/// what came until then.
+pub(crate) fn counts_as_it_goes(row: &Row) -> bool {
+    row.endpoint.starts_with("gemini") || row.provider == "perplexity"
+}

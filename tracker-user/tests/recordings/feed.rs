@@ -1,11 +1,12 @@
 //! A recorded exchange as the pieces in which a connection would deliver it.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
+use bytes::Bytes;
 use llm_tracker::{
-    capture::Timestamp,
+    capture::{Chunk, ConnectionId, Direction, Timestamp},
     provider::{Call, Calls, Catalog},
-    stream::{End, Event, ExchangeId, RequestHead, ResponseHead, Role},
+    stream::Connection,
 };
 
 use crate::row::Row;
@@ -63,31 +64,110 @@ impl Chunking {
     }
 }
 
-/// The calls that a connection with this exchange gives.
+/// What a direction has sent so far.
+struct Way {
+    direction: Direction,
+    offset: u64,
+}
+
+/// The calls that come of a connection on which the row's exchange was made over HTTP/1.1.
+///
+/// Heads are made up from what was recorded; bodies are as stored, in their content coding. Streams
+/// are sent chunked, in chunks that fall anywhere, everything else with its length.
 pub(crate) fn calls(catalog: &Arc<Catalog>, row: &Row, chunking: &Chunking) -> Vec<Call> {
-    let (host, target) = row.host_and_target();
-    let (host, port) = match host.split_once(':') {
-        Some((host, port)) => (host.to_owned(), port.parse().ok()),
-        None => (host, None),
-    };
-    let path = target.split(['?', '#']).next().unwrap_or_default().to_owned();
-    let head =
-        RequestHead { method: row.method.clone(), path, host: Some(host), port, ..RequestHead::default() };
+    exchange(catalog, row, chunking, 100)
+}
+
+/// The same when the connection closes after so much of the response body.
+pub(crate) fn cut_calls(catalog: &Arc<Catalog>, row: &Row, percent: usize) -> Vec<Call> {
+    exchange(catalog, row, &Chunking::Fixed(1000), percent)
+}
+
+/// `call` with the times of `other`, which depend on how the bytes came.
+pub(crate) fn same_times(call: &Call, other: &Call) -> Call {
+    Call {
+        started: other.started,
+        time_to_first_token_seconds: other.time_to_first_token_seconds,
+        duration_seconds: other.duration_seconds,
+        ..call.clone()
+    }
+}
+
+fn exchange(catalog: &Arc<Catalog>, row: &Row, chunking: &Chunking, percent: usize) -> Vec<Call> {
     let mut out = Vec::new();
+    let mut connection = Connection::new();
     let mut calls = Calls::new(Arc::clone(catalog));
-    let exchange = ExchangeId(7);
-    let (request, response) = (row.request_body(), row.decoded_response_body());
-    let mut handle = |event: Event<'_>| calls.handle(&event, &mut |call| out.push(call));
-    handle(Event::Request { exchange, role: Role::Client, head: &head, at: Timestamp(1) });
-    for data in chunking.pieces(&request) {
-        handle(Event::RequestBody { exchange, data, at: Timestamp(2) });
+    let mut clock = 0;
+    let mut push = |way: &mut Way, piece: &[u8]| {
+        clock += 1;
+        let chunk = Chunk {
+            connection: ConnectionId { tgid: 1, generation: 1, ssl: 1 },
+            tid: 1,
+            direction: way.direction,
+            offset: way.offset,
+            timestamp: Timestamp(clock),
+            cgroup_id: 1,
+            bytes: Bytes::copy_from_slice(piece),
+        };
+        way.offset += piece.len() as u64;
+        connection.push(&chunk, &mut |event| calls.handle(&event, &mut |call| out.push(call)));
+    };
+    let mut write = Way { direction: Direction::Write, offset: 0 };
+    let mut read = Way { direction: Direction::Read, offset: 0 };
+    let (head, body) = request(row);
+    for piece in chunking.pieces(&[head, body].concat()) {
+        push(&mut write, piece);
     }
-    let head =
-        ResponseHead { status: row.status, content_type: row.content_type.clone(), headers: Vec::new() };
-    handle(Event::Response { exchange, head: &head, at: Timestamp(3) });
-    for data in chunking.pieces(&response) {
-        handle(Event::ResponseBody { exchange, data, at: Timestamp(4) });
+    let (head, mut body) = response(row);
+    body.truncate(body.len() * percent / 100);
+    // The recorded sizes are those of the body: the head had a read of its own.
+    let pieces = match chunking {
+        Chunking::Recorded(_) => {
+            let mut pieces = vec![&head[..]];
+            pieces.extend(chunking.pieces(&body));
+            pieces.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        }
+        _ => chunking.pieces(&[head, body].concat()).into_iter().map(<[u8]>::to_vec).collect(),
+    };
+    for piece in &pieces {
+        push(&mut read, piece);
     }
-    handle(Event::End { exchange, end: End::Complete, at: Timestamp(5) });
+    let end = Timestamp(clock + 1);
+    connection.close(end, &mut |event| calls.handle(&event, &mut |call| out.push(call)));
     out
+}
+
+fn request(row: &Row) -> (Vec<u8>, Vec<u8>) {
+    let (host, target) = row.host_and_target();
+    let body = row.request_body();
+    let head = format!(
+        "{} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer none\r\nContent-Length: {}\r\n\r\n",
+        row.method,
+        body.len()
+    );
+    (head.into_bytes(), body)
+}
+
+fn response(row: &Row) -> (Vec<u8>, Vec<u8>) {
+    let body = row.response_body();
+    let mut head = format!("HTTP/1.1 {} Recorded\r\n", row.status);
+    if let Some(content_type) = &row.content_type {
+        let _ = write!(head, "Content-Type: {content_type}\r\n");
+    }
+    if row.content_encoding != "identity" {
+        let _ = write!(head, "Content-Encoding: {}\r\n", row.content_encoding);
+    }
+    if !row.streaming {
+        let _ = write!(head, "Content-Length: {}\r\n\r\n", body.len());
+        return (head.into_bytes(), body);
+    }
+    head.push_str("Transfer-Encoding: chunked\r\n\r\n");
+    let mut chunked = Vec::with_capacity(body.len() * 2);
+    for piece in Chunking::Random(3).pieces(&body) {
+        chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        chunked.extend_from_slice(piece);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    (head.into_bytes(), chunked)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -119,22 +118,5 @@ impl Row {
         let headers: Value = serde_json::from_slice(&fs::read(self.headers.as_ref()?).unwrap()).unwrap();
         let sizes = headers["read_chunks"].as_array()?;
         Some(sizes.iter().map(|size| size.as_u64().unwrap() as usize).filter(|&size| size > 0).collect())
-    }
-
-    /// The response body with its content coding undone.
-    pub(crate) fn decoded_response_body(&self) -> Vec<u8> {
-        let stored = self.response_body();
-        let mut decoded = Vec::new();
-        match self.content_encoding.as_str() {
-            "gzip" => {
-                flate2::read::MultiGzDecoder::new(&stored[..]).read_to_end(&mut decoded).map(drop).unwrap()
-            }
-            "br" => brotli_decompressor::Decompressor::new(&stored[..], 4096)
-                .read_to_end(&mut decoded)
-                .map(drop)
-                .unwrap(),
-            _ => decoded = stored,
-        }
-        decoded
     }
 }
