@@ -1,18 +1,19 @@
-//! How fast one core turns bodies into calls: MB per second of its time through `provider`, for
-//! bodies made up here.
+//! How fast one core turns bodies into calls: MB per second of its time through `stream` and
+//! `provider`, for bodies made up here.
 //!
 //! `cargo run --release --example decode [MEGABYTES]`
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use llm_tracker::{
-    capture::Timestamp,
+    capture::{Chunk, ConnectionId, Direction, Timestamp},
     provider::{Call, Calls, Catalog},
-    stream::{End, Event, ExchangeId, RequestHead, ResponseHead, Role},
+    stream::Connection,
 };
 
 /// What one TLS record carries at most.
-const PIECE: usize = 16 * 1024;
+const RECORD: usize = 16 * 1024;
 
 fn main() {
     let megabytes = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(32);
@@ -24,10 +25,11 @@ fn main() {
         ("chat JSON", "api.openai.com", "/v1/chat/completions", chat_json(size)),
         ("embeddings JSON", "api.openai.com", "/v1/embeddings", embeddings_json(size)),
     ] {
+        let exchange = exchange(host, path, &body);
         let mut best = 0.0_f64;
         for _ in 0..5 {
             let start = cpu_time();
-            let call = decode(&catalog, host, path, body.as_bytes());
+            let call = decode(&catalog, &exchange);
             best = best.max(body.len() as f64 / 1e6 / (cpu_time() - start).as_secs_f64());
             assert_eq!(call.and_then(|call| call.usage.input_tokens), Some(12), "{name}");
         }
@@ -41,21 +43,49 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-fn decode(catalog: &Arc<Catalog>, host: &str, path: &str, body: &[u8]) -> Option<Call> {
+/// The whole way: TLS records of both directions in, the call out.
+fn decode(catalog: &Arc<Catalog>, exchange: &[(Direction, Bytes)]) -> Option<Call> {
+    let mut connection = Connection::new();
     let mut calls = Calls::new(Arc::clone(catalog));
     let mut call = None;
-    let mut handle = |event: Event<'_>| calls.handle(&event, &mut |made| call = Some(made));
-    let exchange = ExchangeId(0);
-    let (host, path) = (Some(host.to_owned()), path.to_owned());
-    let head = RequestHead { method: "POST".into(), host, path, ..RequestHead::default() };
-    handle(Event::Request { exchange, role: Role::Client, head: &head, at: Timestamp(0) });
-    let head = ResponseHead { status: 200, ..ResponseHead::default() };
-    handle(Event::Response { exchange, head: &head, at: Timestamp(0) });
-    for data in body.chunks(PIECE) {
-        handle(Event::ResponseBody { exchange, data, at: Timestamp(0) });
+    let mut offsets = [0_u64; 2];
+    for (direction, bytes) in exchange {
+        let offset = &mut offsets[usize::from(*direction == Direction::Read)];
+        let chunk = Chunk {
+            connection: ConnectionId { tgid: 1, generation: 1, ssl: 1 },
+            tid: 1,
+            direction: *direction,
+            offset: *offset,
+            timestamp: Timestamp(*offset),
+            cgroup_id: 1,
+            bytes: bytes.clone(),
+        };
+        *offset += bytes.len() as u64;
+        connection.push(&chunk, &mut |event| calls.handle(&event, &mut |made| call = Some(made)));
     }
-    handle(Event::End { exchange, end: End::Complete, at: Timestamp(0) });
     call
+}
+
+/// A `POST` and its answer: events in one HTTP chunk each, other bodies with their length.
+fn exchange(host: &str, path: &str, body: &str) -> Vec<(Direction, Bytes)> {
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 13\r\n\r\n{{\"model\":\"m\"}}");
+    let mut response = String::from("HTTP/1.1 200 OK\r\n");
+    if body.starts_with('{') {
+        let _ = write!(response, "Content-Length: {}\r\n\r\n{body}", body.len());
+    } else {
+        response.push_str("Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for event in body.split_inclusive("\n\n") {
+            let _ = write!(response, "{:x}\r\n{event}\r\n", event.len());
+        }
+        response.push_str("0\r\n\r\n");
+    }
+    let mut response = Bytes::from(response);
+    let mut records = vec![(Direction::Write, Bytes::from(request))];
+    while !response.is_empty() {
+        records.push((Direction::Read, response.split_to(response.len().min(RECORD))));
+    }
+    records
 }
 
 fn openai_stream(size: usize) -> String {
