@@ -26,7 +26,7 @@ pub struct Process {
 pub struct Container {
     /// Full id.
     pub id: String,
-    /// `docker`, `containerd`, `podman`, `cri-o`, `crun`, `lxc`, `systemd-nspawn`.
+    /// `docker`, `containerd`, `podman`, `cri-o`, `crun`, `runc`, `lxc`, `systemd-nspawn`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
     /// Kubernetes pod uid.

@@ -1,0 +1,343 @@
+//! The processes whose calls are watched, for as long as somebody may ask about them.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    cgroup, container, crun,
+    origin::{Origin, Process},
+    procfs::{self, Snapshot, StartTime},
+    users::{self, Users},
+};
+use crate::capture::Opened;
+
+/// Events are in order, so an exit comes before its pid is used again, unless it was lost. Then the
+/// next look at `/proc` finds out, and there is one at least this often.
+const VERIFY_EVERY: Duration = Duration::from_secs(1);
+
+/// Where to look, and how much to remember.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The host's `/proc`.
+    pub proc_root: PathBuf,
+    /// Mount point of the host's cgroup v2 hierarchy; `None`: found in `/proc/self/mountinfo`.
+    pub cgroup2: Option<PathBuf>,
+    /// State directory of crun, whose containers do not show in the cgroup path.
+    pub crun_state: PathBuf,
+    /// Processes remembered, gone ones included; beyond it the least recently used are forgotten.
+    pub max_processes: usize,
+    /// How long a process is remembered after its exit.
+    pub grace: Duration,
+    /// The longest that a question may wait for the host's user database.
+    pub user_patience: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            proc_root: "/proc".into(),
+            cgroup2: None,
+            crun_state: "/run/crun".into(),
+            max_processes: 16_384,
+            grace: Duration::from_secs(60),
+            user_patience: Duration::from_millis(50),
+        }
+    }
+}
+
+/// What attribution did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Processes remembered now; a gauge.
+    pub processes: u64,
+    /// Processes read from `/proc`.
+    pub read: u64,
+    /// Processes that were gone before they could be read: named by what the kernel knew.
+    pub too_late: u64,
+    /// Pids that were found to be another process than before.
+    pub reused: u64,
+    /// Processes forgotten for lack of room.
+    pub evicted: u64,
+}
+
+/// Knows who made a call.
+///
+/// A pid alone does not identify a process: it is kept with the process's start time, and
+/// [`Attribution::opened`] hands out the origin to keep with the connection, which stays right
+/// whoever has the pid later.
+#[derive(Debug)]
+pub struct Attribution {
+    config: Config,
+    entries: HashMap<u32, Entry>,
+    /// Exits in order, to be forgotten after the grace time.
+    leaving: VecDeque<(Instant, u32)>,
+    users: Users,
+    paths: cgroup::Paths,
+    counters: Counters,
+    /// Counts uses, for the least recent one.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Absent where the process was gone before it could be read.
+    start: Option<StartTime>,
+    origin: Arc<Origin>,
+    /// The cgroup that `origin` was read in; absent until a call tells.
+    cgroup_id: Option<u64>,
+    gone: Option<Instant>,
+    verified: Instant,
+    used: u64,
+}
+
+impl Attribution {
+    /// Starts with nobody known.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let mount = config
+            .cgroup2
+            .clone()
+            .or_else(|| cgroup::v2_mount(&fs::read_to_string(config.proc_root.join("self/mountinfo")).ok()?));
+        Self {
+            users: Users::new(config.user_patience, users::from_host),
+            paths: cgroup::Paths::new(mount, cgroup::Limits::default()),
+            entries: HashMap::new(),
+            leaving: VecDeque::new(),
+            counters: Counters::default(),
+            clock: 0,
+            config,
+        }
+    }
+
+    /// A process was first seen to map a TLS library: it is read now, while it is there.
+    pub fn observe(&mut self, pid: u32) {
+        self.forget_the_gone();
+        if let Some(snapshot) = self.read(pid) {
+            self.settle(pid, &snapshot, None);
+        }
+    }
+
+    /// A process replaced its program. One that was not known stays unknown until it matters.
+    pub fn exec(&mut self, pid: u32) {
+        if !self.entries.contains_key(&pid) {
+            return;
+        }
+        if let Some(snapshot) = self.read(pid) {
+            self.insert(pid, &snapshot, None);
+        } else if let Some(entry) = self.entries.get_mut(&pid) {
+            // Already over: the old program's name would be wrong, the rest still holds.
+            let origin = Arc::make_mut(&mut entry.origin);
+            (origin.process.name, origin.process.exe) = (None, None);
+        }
+    }
+
+    /// A connection was opened. Returns the origin to keep with it.
+    ///
+    /// What the kernel knew at that moment is used where the process is gone by now, or where its
+    /// pid is another's.
+    pub fn opened(&mut self, opened: &Opened) -> Arc<Origin> {
+        self.forget_the_gone();
+        let pid = opened.connection.tgid;
+        let known = |entry: &Entry| entry.start.is_none_or(|start| !start.is_after(opened.at));
+        let fresh = |entry: &Entry| entry.gone.is_none() && entry.verified.elapsed() < VERIFY_EVERY;
+        if !self.entries.get(&pid).is_some_and(|entry| fresh(entry) && known(entry)) {
+            match self.read(pid) {
+                Some(snapshot) if !snapshot.start.is_after(opened.at) => {
+                    self.settle(pid, &snapshot, Some(opened.cgroup_id));
+                }
+                now => {
+                    // What was learnt of it before, unless that was another process.
+                    if !self.entries.get(&pid).is_some_and(known) {
+                        self.counters.too_late += 1;
+                        let origin = self.as_the_kernel_says(opened);
+                        if now.is_none() {
+                            self.insert_gone(pid, Arc::clone(&origin), opened.cgroup_id);
+                        }
+                        return origin;
+                    }
+                    self.complete(pid, opened);
+                }
+            }
+        }
+        self.origin(pid, opened.cgroup_id)
+    }
+
+    /// Whose call it is, by pid and the cgroup v2 id that the kernel saw at the call.
+    pub fn origin(&mut self, pid: u32, cgroup_id: u64) -> Arc<Origin> {
+        if !self.entries.contains_key(&pid) {
+            if let Some(snapshot) = self.read(pid) {
+                self.insert(pid, &snapshot, Some(cgroup_id));
+            } else {
+                self.counters.too_late += 1;
+                let process = Process { pid, ..Process::default() };
+                let origin = self.in_cgroup(process, None, Some(cgroup_id));
+                self.insert_gone(pid, Arc::new(origin), cgroup_id);
+            }
+        }
+        self.refresh(pid, cgroup_id);
+        self.clock += 1;
+        let Some(entry) = self.entries.get_mut(&pid) else { return Arc::default() };
+        entry.used = self.clock;
+        if let (Some(uid), None) = (entry.origin.process.uid, &entry.origin.process.user) {
+            // Late answers arrive here.
+            if let Some(user) = self.users.name(uid) {
+                Arc::make_mut(&mut entry.origin).process.user = Some(user);
+            }
+        }
+        Arc::clone(&entry.origin)
+    }
+
+    /// A process exited. It is remembered for the grace time.
+    pub fn gone(&mut self, pid: u32) {
+        self.forget_the_gone();
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            let now = Instant::now();
+            entry.gone = Some(now);
+            self.leaving.push_back((now, pid));
+        }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { processes: self.entries.len() as u64, ..self.counters }
+    }
+
+    fn read(&mut self, pid: u32) -> Option<Snapshot> {
+        let snapshot = procfs::snapshot(&self.config.proc_root, pid)?;
+        self.counters.read += 1;
+        Some(snapshot)
+    }
+
+    /// Takes a look at a process into account: the same one as before is only confirmed.
+    fn settle(&mut self, pid: u32, snapshot: &Snapshot, cgroup_id: Option<u64>) {
+        match self.entries.get_mut(&pid) {
+            // It may be a leader that exited before its threads: less can be read of it then.
+            Some(entry) if entry.start == Some(snapshot.start) => {
+                entry.verified = Instant::now();
+                entry.gone = None;
+            }
+            before => {
+                self.counters.reused += u64::from(before.is_some_and(|entry| entry.start.is_some()));
+                self.insert(pid, snapshot, cgroup_id);
+            }
+        }
+    }
+
+    fn insert(&mut self, pid: u32, snapshot: &Snapshot, cgroup_id: Option<u64>) {
+        let process = Process {
+            pid,
+            name: snapshot.name.clone(),
+            exe: snapshot.exe.clone(),
+            uid: snapshot.uid,
+            user: snapshot.uid.and_then(|uid| self.users.name(uid)),
+        };
+        let path = snapshot.cgroup.as_deref().and_then(cgroup::path);
+        let origin = Arc::new(self.in_cgroup(process, path, cgroup_id));
+        self.remember(pid, Some(snapshot.start), origin, cgroup_id, None);
+    }
+
+    fn insert_gone(&mut self, pid: u32, origin: Arc<Origin>, cgroup_id: u64) {
+        let now = Instant::now();
+        self.remember(pid, None, origin, Some(cgroup_id), Some(now));
+        self.leaving.push_back((now, pid));
+    }
+
+    fn remember(
+        &mut self,
+        pid: u32,
+        start: Option<StartTime>,
+        origin: Arc<Origin>,
+        cgroup_id: Option<u64>,
+        gone: Option<Instant>,
+    ) {
+        if self.entries.len() >= self.config.max_processes && !self.entries.contains_key(&pid) {
+            self.make_room();
+        }
+        self.clock += 1;
+        let entry = Entry { start, origin, cgroup_id, gone, verified: Instant::now(), used: self.clock };
+        self.entries.insert(pid, entry);
+    }
+
+    /// Only what the kernel said at the call.
+    fn as_the_kernel_says(&mut self, opened: &Opened) -> Arc<Origin> {
+        let process = Process {
+            pid: opened.connection.tgid,
+            name: Some(opened.comm.clone()).filter(|comm| !comm.is_empty()),
+            exe: None,
+            uid: Some(opened.uid),
+            user: self.users.name(opened.uid),
+        };
+        Arc::new(self.in_cgroup(process, None, Some(opened.cgroup_id)))
+    }
+
+    /// Fills what could not be read with what the kernel said.
+    fn complete(&mut self, pid: u32, opened: &Opened) {
+        let Some(entry) = self.entries.get_mut(&pid) else { return };
+        entry.verified = Instant::now();
+        if entry.origin.process.name.is_none() || entry.origin.process.uid.is_none() {
+            let process = &mut Arc::make_mut(&mut entry.origin).process;
+            process.name.get_or_insert_with(|| opened.comm.clone());
+            process.uid.get_or_insert(opened.uid);
+        }
+    }
+
+    fn in_cgroup(&mut self, process: Process, path: Option<String>, cgroup_id: Option<u64>) -> Origin {
+        let cgroup = path.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
+        let container = cgroup.as_deref().and_then(|path| {
+            container::container(path).or_else(|| crun::container(&self.config.crun_state, path))
+        });
+        Origin { process, cgroup, container }
+    }
+
+    /// Follows a process that was moved to another cgroup.
+    fn refresh(&mut self, pid: u32, cgroup_id: u64) {
+        let Some(entry) = self.entries.get_mut(&pid) else { return };
+        if entry.cgroup_id.replace(cgroup_id) == Some(cgroup_id) {
+            return;
+        }
+        let (process, start) = (entry.origin.process.clone(), entry.start);
+        let now = procfs::snapshot(&self.config.proc_root, pid).filter(|now| Some(now.start) == start);
+        let known = self.entries.get(&pid).and_then(|entry| entry.origin.cgroup.clone());
+        let path = now.and_then(|now| now.cgroup.as_deref().and_then(cgroup::path)).or(known);
+        let origin = self.in_cgroup(process, path, Some(cgroup_id));
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.origin = Arc::new(origin);
+        }
+    }
+
+    fn forget_the_gone(&mut self) {
+        while let Some((at, pid)) = self.leaving.front().copied() {
+            if at.elapsed() < self.config.grace {
+                break;
+            }
+            self.leaving.pop_front();
+            // The pid may have come back meanwhile, or have gone again.
+            if self.entries.get(&pid).is_some_and(|entry| entry.gone == Some(at)) {
+                self.entries.remove(&pid);
+            }
+        }
+    }
+
+    /// Forgets a sixteenth, the gone ones first, then the least recently used: at once, because
+    /// finding them looks at all.
+    fn make_room(&mut self) {
+        let mut order: Vec<(bool, u64, u32)> =
+            self.entries.iter().map(|(pid, entry)| (entry.gone.is_none(), entry.used, *pid)).collect();
+        order.sort_unstable();
+        for (_, _, pid) in order.iter().take((self.config.max_processes / 16).max(1)) {
+            self.entries.remove(pid);
+            self.counters.evicted += 1;
+        }
+        self.leaving.retain(|(at, pid)| self.entries.get(pid).is_some_and(|entry| entry.gone == Some(*at)));
+    }
+}
+
+#[cfg(test)]
+#[path = "processes_tests.rs"]
+mod tests;

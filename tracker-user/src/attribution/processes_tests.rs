@@ -1,0 +1,236 @@
+use std::{
+    os::unix::fs::symlink,
+    process::{Child, Command, Stdio},
+};
+
+use super::*;
+use crate::capture::{ConnectionId, Timestamp};
+
+/// A made-up `/proc`.
+struct Host {
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn start(&self, pid: u32, name: &str, start: u64, cgroup: &str) {
+        let dir = self.dir.path().join(pid.to_string());
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(
+            dir.join("stat"),
+            format!("{pid} ({name}) S 1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 {start} 0"),
+        )
+        .unwrap();
+        fs::write(dir.join("comm"), format!("{name}\n")).unwrap();
+        fs::write(dir.join("status"), "Uid:\t0\t0\t0\t0\n").unwrap();
+        fs::write(dir.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
+        let _ = fs::remove_file(dir.join("exe"));
+        symlink(format!("/usr/bin/{name}"), dir.join("exe")).unwrap();
+    }
+
+    fn stop(&self, pid: u32) {
+        fs::remove_dir_all(self.dir.path().join(pid.to_string())).unwrap();
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            proc_root: self.dir.path().to_owned(),
+            cgroup2: Some(self.dir.path().join("none")),
+            crun_state: self.dir.path().join("none"),
+            user_patience: Duration::from_secs(5),
+            ..Config::default()
+        }
+    }
+}
+
+fn opened(pid: u32, comm: &str, seconds: u64) -> Opened {
+    Opened {
+        connection: ConnectionId { tgid: pid, generation: 1, ssl: 1 },
+        comm: comm.to_owned(),
+        uid: 0,
+        cgroup_id: 7,
+        at: Timestamp(seconds * 1_000_000_000),
+    }
+}
+
+fn exe(origin: &Origin) -> Option<&str> {
+    origin.process.exe.as_deref()
+}
+
+fn name(origin: &Origin) -> Option<&str> {
+    origin.process.name.as_deref()
+}
+
+/// Clock ticks of a process that started so many seconds after boot.
+fn ticks(seconds: u64) -> u64 {
+    seconds * rustix::param::clock_ticks_per_second()
+}
+
+#[test]
+fn one_that_has_exited_is_still_named() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "curl", ticks(5), "/system.slice/a.service");
+    attribution.observe(10);
+    host.stop(10);
+    attribution.gone(10);
+    let origin = attribution.origin(10, 7);
+    assert_eq!((name(&origin), exe(&origin)), (Some("curl"), Some("/usr/bin/curl")));
+    assert_eq!(origin.process.user.as_deref(), Some("root"));
+    assert_eq!(origin.cgroup.as_deref(), Some("/system.slice/a.service"));
+    assert_eq!(attribution.counters().read, 1);
+}
+
+#[test]
+fn the_kernels_word_counts_where_proc_is_too_late() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    let origin = attribution.opened(&opened(10, "wget", 6));
+    assert_eq!((name(&origin), exe(&origin), origin.process.uid), (Some("wget"), None, Some(0)));
+    assert_eq!(origin.process.user.as_deref(), Some("root"));
+    assert_eq!(attribution.origin(10, 7), origin, "and is remembered");
+    assert_eq!(attribution.counters().too_late, 1);
+}
+
+#[test]
+fn a_reused_pid_moves_no_call_to_another_program() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "first", ticks(5), "/a");
+    let first = attribution.opened(&opened(10, "first", 6));
+    assert_eq!(name(&first), Some("first"));
+    // The exit is not even reported, and the pid is used again.
+    host.start(10, "second", ticks(100), "/b");
+    attribution.observe(10);
+    assert_eq!(name(&attribution.origin(10, 7)), Some("second"));
+    assert_eq!(name(&first), Some("first"), "what a connection keeps stays");
+    assert_eq!(attribution.counters().reused, 1);
+    // An event of the first process that comes late is not the second's.
+    let late = attribution.opened(&opened(10, "first", 7));
+    assert_eq!((name(&late), exe(&late)), (Some("first"), None));
+    assert_eq!(name(&attribution.opened(&opened(10, "second", 101))), Some("second"));
+}
+
+#[test]
+fn a_lost_exit_is_noticed_at_the_next_look() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "first", ticks(5), "/a");
+    attribution.opened(&opened(10, "first", 6));
+    host.start(10, "second", ticks(100), "/b");
+    attribution.entries.get_mut(&10).unwrap().verified -= VERIFY_EVERY;
+    let second = attribution.opened(&opened(10, "thread", 101));
+    assert_eq!((name(&second), second.cgroup.as_deref()), (Some("second"), Some("/b")));
+}
+
+#[test]
+fn exec_changes_name_and_executable() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "sh", ticks(5), "/a");
+    attribution.observe(10);
+    host.start(10, "curl", ticks(5), "/a");
+    attribution.exec(10);
+    assert_eq!(exe(&attribution.origin(10, 7)), Some("/usr/bin/curl"));
+    // Over before it could be read: the old name would be a lie, the kernel's is not.
+    host.stop(10);
+    attribution.exec(10);
+    attribution.gone(10);
+    let origin = attribution.opened(&opened(10, "wget", 9));
+    assert_eq!((name(&origin), exe(&origin), origin.cgroup.as_deref()), (Some("wget"), None, Some("/a")));
+    attribution.exec(11);
+    assert_eq!(attribution.counters().processes, 1, "an exec alone is no reason to remember anybody");
+}
+
+#[test]
+fn a_leader_that_exits_before_its_threads_stays() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(Config { grace: Duration::ZERO, ..host.config() });
+    host.start(10, "python3", ticks(5), "/a");
+    attribution.observe(10);
+    fs::remove_file(host.dir.path().join("10/exe")).unwrap();
+    attribution.gone(10);
+    attribution.observe(10);
+    assert_eq!(exe(&attribution.origin(10, 7)), None, "no grace: it was read again, as far as it goes");
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "python3", ticks(5), "/a");
+    attribution.observe(10);
+    fs::remove_file(host.dir.path().join("10/exe")).unwrap();
+    attribution.gone(10);
+    assert_eq!(exe(&attribution.opened(&opened(10, "worker", 6))), Some("/usr/bin/python3"));
+    assert!(attribution.entries[&10].gone.is_none());
+}
+
+#[test]
+fn a_process_is_followed_into_its_cgroup() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "agent", ticks(5), "/a");
+    assert_eq!(attribution.origin(10, 1).cgroup.as_deref(), Some("/a"));
+    let id = "1f3870be274f6c49b3e31a0c6728957f1f3870be274f6c49b3e31a0c6728957f";
+    host.start(10, "agent", ticks(5), &format!("/docker/{id}"));
+    assert_eq!(attribution.origin(10, 1).cgroup.as_deref(), Some("/a"), "same id, nothing to read");
+    let moved = attribution.origin(10, 2);
+    assert_eq!(moved.container.as_ref().map(|container| container.id.as_str()), Some(id));
+}
+
+#[test]
+fn the_gone_are_forgotten_after_the_grace_time() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(Config { grace: Duration::ZERO, ..host.config() });
+    for pid in 1..=50 {
+        host.start(pid, "curl", ticks(5), "/a");
+        attribution.observe(pid);
+        attribution.gone(pid);
+    }
+    attribution.observe(1000);
+    assert_eq!(attribution.counters().processes, 0);
+    assert!(attribution.leaving.is_empty());
+}
+
+#[test]
+fn memory_is_bounded_and_the_gone_go_first() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(Config { max_processes: 32, ..host.config() });
+    host.start(1, "daemon", ticks(5), "/a");
+    attribution.observe(1);
+    for pid in 2..=200 {
+        host.start(pid, "curl", ticks(5), "/a");
+        attribution.observe(pid);
+        attribution.gone(pid);
+    }
+    let counters = attribution.counters();
+    assert!(counters.processes <= 32, "{counters:?}");
+    assert_eq!(counters.evicted + counters.processes, 200);
+    assert!(attribution.leaving.len() <= 32);
+    assert!(attribution.entries.contains_key(&1), "the living stay");
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_process_is_named() {
+    let mut attribution = Attribution::new(Config::default());
+    let mut child = Killed(Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap());
+    let pid = child.0.id();
+    // `spawn` returns after the exec.
+    attribution.observe(pid);
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    attribution.gone(pid);
+    let origin = attribution.origin(pid, 0);
+    assert_eq!(name(&origin), Some("sleep"));
+    assert!(exe(&origin).is_some_and(|exe| exe.starts_with('/')));
+    assert_eq!(origin.process.uid, Some(rustix::process::getuid().as_raw()));
+    assert!(origin.cgroup.as_ref().is_some_and(|path| path.starts_with('/')));
+}

@@ -1,0 +1,142 @@
+//! What `/proc/PID` tells about a process. See proc(5).
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::capture::Timestamp;
+
+/// No file read here is longer in practice; a hostile one does not get to be.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// One look at one process.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) start: StartTime,
+    pub(super) name: Option<String>,
+    pub(super) exe: Option<String>,
+    pub(super) uid: Option<u32>,
+    /// `/proc/PID/cgroup`, unparsed.
+    pub(super) cgroup: Option<String>,
+}
+
+/// When a process started, in clock ticks since boot. With the pid it identifies a process for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StartTime(u64);
+
+impl StartTime {
+    /// Whether the process began after `at`, which then belongs to an earlier owner of its pid.
+    ///
+    /// The start time counts suspended time (`CLOCK_BOOTTIME`), the event's timestamp does not
+    /// (`CLOCK_MONOTONIC`), and the start is cut to whole ticks, which can only make it earlier.
+    pub(super) fn is_after(self, at: Timestamp) -> bool {
+        let suspended = nanos(ClockId::Boottime).saturating_sub(nanos(ClockId::Monotonic));
+        let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
+        let start = u128::from(self.0) * 1_000_000_000 / u128::from(ticks_per_second);
+        // The two clocks are read one after the other.
+        const SLACK: u128 = 1_000_000;
+        start > u128::from(at.0) + u128::from(suspended) + SLACK
+    }
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
+
+/// Reads a process; `None` where it is gone.
+pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
+    let dir = proc_root.join(pid.to_string());
+    let start = start_time(&read(&dir.join("stat")).ok()?)?;
+    let snapshot = Snapshot {
+        start,
+        name: read(&dir.join("comm")).ok().map(|comm| comm.trim_end_matches('\n').to_owned()),
+        exe: exe(&dir.join("exe")),
+        uid: read(&dir.join("status")).ok().as_deref().and_then(real_uid),
+        cgroup: read(&dir.join("cgroup")).ok(),
+    };
+    // Had the pid changed hands in between, the files would tell of two processes.
+    (start_time(&read(&dir.join("stat")).ok()?)? == start).then_some(snapshot)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The target of `/proc/PID/exe`; kernel threads and processes of others may have none to show.
+fn exe(link: &Path) -> Option<String> {
+    let target = std::fs::read_link(link).ok()?;
+    let target = String::from_utf8_lossy(target.as_os_str().as_bytes()).into_owned();
+    // Appended by the kernel once the file is unlinked, as after an upgrade.
+    Some(target.strip_suffix(" (deleted)").map_or(target.clone(), str::to_owned))
+}
+
+/// Field 22 of `/proc/PID/stat`. Field 2, the name, may contain spaces and parentheses.
+fn start_time(stat: &str) -> Option<StartTime> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok().map(StartTime)
+}
+
+/// `Uid:` of `/proc/PID/status`: real, effective, saved set, file system.
+fn real_uid(status: &str) -> Option<u32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_survives_any_name() {
+        let tail = "S 1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 4711 99 0";
+        for name in ["curl", "a) b (c", ") R 1 2 3", ""] {
+            assert_eq!(start_time(&format!("12 ({name}) {tail}")), Some(StartTime(4711)), "{name}");
+        }
+        assert_eq!(start_time("12 (curl) S 1"), None);
+        assert_eq!(start_time(""), None);
+    }
+
+    #[test]
+    fn real_uid_is_the_first_of_four() {
+        assert_eq!(real_uid("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"), Some(1000));
+        assert_eq!(real_uid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn this_process_is_read() {
+        let me = snapshot(Path::new("/proc"), std::process::id()).unwrap();
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(me.exe.as_deref(), exe.to_str());
+        assert_eq!(me.uid, Some(rustix::process::getuid().as_raw()));
+        assert!(me.cgroup.unwrap().contains(":/"));
+        assert!(!me.name.unwrap().contains('\n'));
+    }
+
+    #[test]
+    fn a_start_is_compared_across_clocks() {
+        let me = snapshot(Path::new("/proc"), std::process::id()).unwrap();
+        assert!(!me.start.is_after(Timestamp(nanos(ClockId::Monotonic))), "it runs, so it has begun");
+        assert!(me.start.is_after(Timestamp(0)));
+    }
+
+    #[test]
+    fn a_deleted_executable_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("exe");
+        std::os::unix::fs::symlink("/usr/bin/python3.11 (deleted)", &link).unwrap();
+        assert_eq!(exe(&link).as_deref(), Some("/usr/bin/python3.11"));
+    }
+
+    #[test]
+    fn a_gone_process_is_none() {
+        assert!(snapshot(Path::new("/proc"), u32::MAX).is_none());
+    }
+}
