@@ -12,3 +12,92 @@ pub struct Record {
     /// Wall-clock time of the request's first byte, nanoseconds since the Unix epoch.
     pub started_unix_nanos: i128,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        attribution::{Container, Process},
+        capture::Timestamp,
+        provider::{Usage, UsageSource},
+        stream::Role,
+    };
+
+    /// Everything known.
+    pub(in crate::export) fn full() -> Record {
+        Record {
+            call: Call {
+                started: Timestamp(1),
+                provider: "openai",
+                operation: "chat",
+                model: Some("gpt-4o".to_owned()),
+                response_model: Some("gpt-4o-2024-08-06".to_owned()),
+                response_id: Some("chatcmpl-1".to_owned()),
+                server_address: Some("api.openai.com".to_owned()),
+                server_port: Some(443),
+                path: "/v1/chat/completions".to_owned(),
+                role: Role::Client,
+                streaming: true,
+                status: Some(200),
+                error: Some("interrupted".to_owned()),
+                finish_reasons: vec!["stop".to_owned()],
+                usage: Usage {
+                    input_tokens: Some(100),
+                    cache_read_input_tokens: Some(60),
+                    cache_creation_input_tokens: Some(10),
+                    output_tokens: Some(20),
+                    reasoning_tokens: Some(5),
+                    source: UsageSource::Reported,
+                },
+                tool_calls: vec!["get_weather".to_owned()],
+                time_to_first_token_seconds: Some(0.25),
+                duration_seconds: 1.5,
+            },
+            origin: Origin {
+                process: Process {
+                    pid: 4711,
+                    name: Some("python3".to_owned()),
+                    exe: Some("/usr/bin/python3.11".to_owned()),
+                    uid: Some(1000),
+                    user: Some("ada".to_owned()),
+                },
+                cgroup: Some("/docker/abc".to_owned()),
+                container: Some(Container {
+                    id: "abc".to_owned(),
+                    runtime: Some("docker"),
+                    pod_uid: Some("p-1".to_owned()),
+                }),
+            },
+            // 2026-01-02T03:04:05.123456789Z
+            started_unix_nanos: 1_767_323_045_123_456_789,
+        }
+    }
+
+    /// Nothing known that may be absent.
+    pub(in crate::export) fn bare() -> Record {
+        Record {
+            call: Call {
+                started: Timestamp(1),
+                provider: "unknown",
+                operation: "chat",
+                model: None,
+                response_model: None,
+                response_id: None,
+                server_address: None,
+                server_port: None,
+                path: "/v1/chat/completions".to_owned(),
+                role: Role::Client,
+                streaming: false,
+                status: None,
+                error: None,
+                finish_reasons: Vec::new(),
+                usage: Usage::default(),
+                tool_calls: Vec::new(),
+                time_to_first_token_seconds: None,
+                duration_seconds: 0.5,
+            },
+            origin: Origin { process: Process { pid: 1, ..Process::default() }, ..Origin::default() },
+            started_unix_nanos: 0,
+        }
+    }
+}

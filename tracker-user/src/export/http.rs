@@ -1,0 +1,295 @@
+//! The HTTP server for scrapes and health checks: small, read-only, without TLS.
+
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{PrometheusSink, Sample};
+
+/// A request's head has to be there by then; also how long an idle connection is kept. Prometheus
+/// connects anew after a longer scrape interval.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// A connection is closed between two requests after this time.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// What is under way when a connection is to close may take so long.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of a request's head, at most.
+const MAX_HEAD: usize = 16 * 1024;
+/// Header fields of a request, at most.
+const MAX_HEADERS: usize = 64;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+/// Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const INDEX: &str = "<!doctype html>\n\
+    <html lang=\"en\"><head><meta charset=\"utf-8\"><title>llm-tracker</title></head><body>\n\
+    <h1>llm-tracker</h1>\n\
+    <ul>\n\
+    <li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n\
+    <li><a href=\"/healthz\">/healthz</a>: the daemon is alive</li>\n\
+    <li><a href=\"/readyz\">/readyz</a>: the daemon watches</li>\n\
+    </ul>\n\
+    </body></html>\n";
+
+/// Settings of an [`HttpServer`].
+#[derive(Clone, Copy, Debug)]
+pub struct HttpConfig {
+    /// Where to listen. There is neither TLS nor a password: loopback, unless the operator knows
+    /// who else can reach it.
+    pub listen: SocketAddr,
+    /// Connections at one time; more are closed at once.
+    pub max_connections: usize,
+}
+
+impl HttpConfig {
+    /// With room for 64 connections.
+    #[must_use]
+    pub const fn new(listen: SocketAddr) -> Self {
+        Self { listen, max_connections: 64 }
+    }
+}
+
+/// Why the server cannot start. Its message says what to do.
+#[derive(Debug)]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, source } = self;
+        let port = address.port();
+        write!(f, "cannot serve metrics on {address}: ")?;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "the address is in use, perhaps by another llm-tracker; see who has it with \
+                 `ss -ltnp 'sport = :{port}'`, or choose another one with --metrics-listen"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "this host does not have the address; choose one of its own (`ip address`) with \
+                 --metrics-listen"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one \
+                 with --metrics-listen"
+            ),
+            _ => write!(f, "{source}; choose another address with --metrics-listen"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Whether the daemon does its work yet: what `/readyz` says. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether it does.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Listens from the moment it is bound, answers once it is served.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: std::net::TcpListener,
+    max_connections: usize,
+}
+
+impl HttpServer {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub fn bind(config: HttpConfig) -> Result<Self, BindError> {
+        let HttpConfig { listen, max_connections } = config;
+        let listener = std::net::TcpListener::bind(listen)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .map_err(|source| BindError { address: listen, source })?;
+        Ok(Self { listener, max_connections })
+    }
+
+    /// The address, with the port that was chosen where port 0 was asked for.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop` completes; then finishes what is under way, within five seconds.
+    ///
+    /// # Errors
+    /// The listener cannot be given to the runtime.
+    pub async fn serve(
+        self,
+        metrics: Arc<PrometheusSink>,
+        ready: Readiness,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
+        let room = Arc::new(Semaphore::new(self.max_connections));
+        let refused = count_refused(&metrics);
+        let (closing, closed) = watch::channel(());
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            // Those that are over are taken out as new ones come.
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    };
+                    let (metrics, ready, closed) = (Arc::clone(&metrics), ready.clone(), closed.clone());
+                    connections.spawn(async move {
+                        connection(stream, metrics, ready, closed).await;
+                        drop(permit);
+                    });
+                }
+                // Out of descriptors, most likely: trying again at once would only burn CPU.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for metrics");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        drop(listener);
+        drop(closing);
+        let all = async { while connections.join_next().await.is_some() {} };
+        // Each has its own limit; this one is for the sum.
+        let _ = timeout(FINISH_WITHIN + Duration::from_secs(1), all).await;
+        Ok(())
+    }
+}
+
+fn count_refused(metrics: &PrometheusSink) -> Arc<AtomicU64> {
+    let refused = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&refused);
+    metrics.add_source(Arc::new(move || {
+        vec![Sample::counter(
+            "llm_tracker_http_connections_refused_total",
+            "Connections to the metrics address closed at once because there were too many.",
+            shown.load(Ordering::Relaxed),
+        )]
+    }));
+    refused
+}
+
+async fn connection(
+    stream: TcpStream,
+    metrics: Arc<PrometheusSink>,
+    ready: Readiness,
+    mut closed: watch::Receiver<()>,
+) {
+    let service = service_fn(|request| answer(request, Arc::clone(&metrics), ready.clone()));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let over = tokio::select! {
+        result = connection.as_mut() => Some(result),
+        // The sender is dropped when the server stops.
+        _ = closed.changed() => None,
+        () = sleep(LIFETIME) => None,
+    };
+    let result = match over {
+        Some(result) => Ok(result),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            timeout(FINISH_WITHIN, connection).await
+        }
+    };
+    if let Ok(Err(error)) = result {
+        // A client that went away or talks nonsense is its own affair.
+        tracing::debug!(%error, "a connection for metrics ended badly");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    metrics: Arc<PrometheusSink>,
+    ready: Readiness,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(refusal);
+    }
+    Ok(match request.uri().path() {
+        // Thousands of series take a while; other tasks of this thread go on meanwhile.
+        "/metrics" => match tokio::task::spawn_blocking(move || metrics.render()).await {
+            Ok(text) => page(StatusCode::OK, METRICS, text),
+            Err(error) => {
+                tracing::error!(%error, "the metrics page could not be made");
+                page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
+            }
+        },
+        "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
+        "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
+        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
+        "/" => page(StatusCode::OK, HTML, INDEX),
+        _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
+    })
+}
+
+fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

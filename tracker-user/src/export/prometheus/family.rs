@@ -1,0 +1,236 @@
+//! A metric with a bounded number of series.
+//!
+//! Not `prometheus::MetricVec`: in 0.14 it tells label sets apart by a hash of their values with
+//! nothing in between, so that a model that was asked for and the same model in the answer share
+//! one series, and it has no bound.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::labels::{Label, Level, SEPARATOR};
+
+/// Least time between two searches for series to retire.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What one label set holds.
+pub(super) trait Value {
+    const TYPE: MetricType;
+    fn write(&self, metric: &mut Metric);
+}
+
+impl Value for u64 {
+    const TYPE: MetricType = MetricType::COUNTER;
+
+    fn write(&self, metric: &mut Metric) {
+        let mut counter = proto::Counter::default();
+        counter.set_value(*self as f64);
+        metric.set_counter(counter);
+    }
+}
+
+/// Counts observations in buckets.
+#[derive(Clone, Debug)]
+pub(super) struct Histogram {
+    /// Upper bounds, inclusive, ascending; above the last one only the sum and the count tell.
+    bounds: &'static [f64],
+    counts: Box<[u64]>,
+    count: u64,
+    sum: f64,
+}
+
+impl Histogram {
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len()].into(), count: 0, sum: 0.0 }
+    }
+
+    pub(super) fn observe(&mut self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.count += 1;
+        self.sum += value;
+    }
+}
+
+impl Value for Histogram {
+    const TYPE: MetricType = MetricType::HISTOGRAM;
+
+    fn write(&self, metric: &mut Metric) {
+        let mut cumulative = 0;
+        let buckets = self.bounds.iter().zip(&self.counts).map(|(bound, count)| {
+            cumulative += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(self.count);
+        histogram.set_sample_sum(self.sum);
+        metric.set_histogram(histogram);
+    }
+}
+
+/// All series of one metric name.
+#[derive(Debug)]
+pub(super) struct Family<V> {
+    pub(super) name: &'static str,
+    help: &'static str,
+    pub(super) labels: Vec<Label>,
+    /// By label values, joined with [`SEPARATOR`].
+    sets: HashMap<Box<str>, Set<V>>,
+    most: usize,
+    idle: Duration,
+    swept: Option<Instant>,
+    /// Samples booked under `other`.
+    pub(super) overflowed: u64,
+    /// Label sets dropped because nothing happened to them.
+    pub(super) retired: u64,
+}
+
+#[derive(Debug)]
+struct Set<V> {
+    value: V,
+    touched: Instant,
+}
+
+impl<V: Value> Family<V> {
+    /// `most` label sets, plus the few that only this program's own values can make. When there is
+    /// no room, sets that nothing happened to for `idle` give way.
+    pub(super) fn new(
+        name: &'static str,
+        help: &'static str,
+        labels: Vec<Label>,
+        most: usize,
+        idle: Duration,
+    ) -> Self {
+        let sets = HashMap::new();
+        Self { name, help, labels, sets, most, idle, swept: None, overflowed: 0, retired: 0 }
+    }
+
+    /// The value of a label set, made by `new` where it is not there and there is room. Where there
+    /// is none the labels lose detail, and what is booked there is counted.
+    pub(super) fn at(&mut self, key: impl Fn(&[Label], Level) -> String, new: impl FnOnce() -> V) -> &mut V {
+        let now = Instant::now();
+        // The last eighth is for sets that tell less.
+        let room_for_exact = self.most - self.most / 8;
+        let exact = key(&self.labels, Level::Exact);
+        if self.sets.len() >= room_for_exact && !self.sets.contains_key(exact.as_str()) {
+            self.retire(now);
+        }
+        let admitted =
+            |key: &String, room: usize| self.sets.contains_key(key.as_str()) || self.sets.len() < room;
+        let chosen = if admitted(&exact, room_for_exact) {
+            exact
+        } else {
+            let less = Some(key(&self.labels, Level::AnyOrigin)).filter(|less| admitted(less, self.most));
+            let less = less.unwrap_or_else(|| key(&self.labels, Level::OursOnly));
+            self.overflowed += u64::from(less != exact);
+            less
+        };
+        let set = self.sets.entry(chosen.into()).or_insert_with(|| Set { value: new(), touched: now });
+        set.touched = now;
+        &mut set.value
+    }
+
+    /// A series that ends is no counter that runs backwards: one that returns begins anew, as after
+    /// a restart.
+    fn retire(&mut self, now: Instant) {
+        if self.swept.is_some_and(|at| now.duration_since(at) < SWEEP_EVERY) {
+            return;
+        }
+        self.swept = Some(now);
+        let before = self.sets.len();
+        self.sets.retain(|_, set| now.duration_since(set.touched) < self.idle);
+        self.retired += (before - self.sets.len()) as u64;
+    }
+
+    /// In the exposition's model; `None` while there is nothing to tell.
+    pub(super) fn collect(&self) -> Option<MetricFamily> {
+        if self.sets.is_empty() {
+            return None;
+        }
+        let mut sets: Vec<_> = self.sets.iter().collect();
+        sets.sort_unstable_by_key(|(key, _)| *key);
+        let metrics = sets.into_iter().map(|(key, set)| {
+            let pairs = self.labels.iter().zip(key.split(SEPARATOR)).map(|(label, value)| {
+                let mut pair = LabelPair::default();
+                pair.set_name(label.name().to_owned());
+                pair.set_value(value.to_owned());
+                pair
+            });
+            let mut metric = Metric::from_label(pairs.collect());
+            set.value.write(&mut metric);
+            metric
+        });
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(V::TYPE);
+        family.set_metric(metrics.collect());
+        Some(family)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn family(most: usize, idle: Duration) -> Family<u64> {
+        Family::new("calls_total", "Calls.", vec![Label::Process], most, idle)
+    }
+
+    fn book(family: &mut Family<u64>, process: &str) {
+        *family.at(
+            |_, level| if level == Level::Exact { process.to_owned() } else { "other".to_owned() },
+            || 0,
+        ) += 1;
+    }
+
+    #[test]
+    fn buckets_are_inclusive_and_cumulative() {
+        let mut histogram = Histogram::new(&[1.0, 4.0]);
+        for value in [0.0, 1.0, 1.5, 4.0, 5.0] {
+            histogram.observe(value);
+        }
+        let mut metric = Metric::default();
+        histogram.write(&mut metric);
+        let written = metric.get_histogram();
+        let counts: Vec<_> = written.get_bucket().iter().map(|bucket| bucket.cumulative_count()).collect();
+        assert_eq!((counts, written.get_sample_count()), (vec![2, 4], 5));
+        assert!((written.get_sample_sum() - 11.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nothing_is_lost_or_counted_twice_past_the_bound() {
+        let mut family = family(16, Duration::from_secs(3600));
+        for round in 0..3 {
+            for process in 0..100 {
+                book(&mut family, &format!("p{process}"));
+            }
+            assert!(family.sets.len() <= 16);
+            let total: u64 = family.sets.values().map(|set| set.value).sum();
+            assert_eq!(total, (round + 1) * 100);
+        }
+        assert_eq!(family.sets["other"].value, family.overflowed);
+        assert_eq!(family.sets["p0"].value, 3, "who came first stays");
+        assert_eq!(family.retired, 0);
+    }
+
+    #[test]
+    fn the_idle_give_way_to_the_living() {
+        let mut family = family(16, Duration::ZERO);
+        for process in 0..14 {
+            book(&mut family, &format!("p{process}"));
+        }
+        book(&mut family, "new");
+        assert_eq!((family.retired, family.overflowed), (14, 0));
+        assert_eq!(family.sets.len(), 1);
+    }
+}

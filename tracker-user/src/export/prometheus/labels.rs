@@ -1,0 +1,259 @@
+//! The labels of every metric about calls, decided once.
+
+use std::borrow::Cow;
+
+use crate::export::Record;
+
+/// One label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Label {
+    Provider,
+    Operation,
+    RequestModel,
+    ResponseModel,
+    /// OTel's `input` or `output`.
+    TokenType,
+    ErrorType,
+    /// Ours, with the subsets.
+    Type,
+    Status,
+    Error,
+    Process,
+    Cgroup,
+    Container,
+    User,
+    Pid,
+    Role,
+    UsageSource,
+}
+
+/// Where a label's values come from, which says what gives way when there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A set that this program fixes.
+    Ours,
+    /// The host.
+    Origin,
+    /// What was on the wire.
+    Wire,
+}
+
+/// What is kept when a value is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Start,
+    /// Paths differ at their end.
+    End,
+}
+
+struct Spec {
+    name: &'static str,
+    source: Source,
+    /// Bytes.
+    longest: usize,
+    keep: Keep,
+}
+
+/// How much of a call's labels is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// All of it.
+    Exact,
+    /// Not whose it was.
+    AnyOrigin,
+    /// Only what takes few values by nature.
+    OursOnly,
+}
+
+/// Stands for every value that is not told apart.
+pub(super) const OTHER: &str = "other";
+/// Between the values of a key. It occurs in none: control characters are replaced.
+pub(super) const SEPARATOR: char = '\u{1f}';
+
+/// The labels that OTel's metrics have in common.
+pub(super) const MODEL: [Label; 4] =
+    [Label::Provider, Label::Operation, Label::RequestModel, Label::ResponseModel];
+
+impl Label {
+    const fn spec(self) -> Spec {
+        const fn spec(name: &'static str, source: Source) -> Spec {
+            Spec { name, source, longest: 128, keep: Keep::Start }
+        }
+        match self {
+            Self::Provider => spec("gen_ai_provider_name", Source::Ours),
+            Self::Operation => spec("gen_ai_operation_name", Source::Ours),
+            Self::RequestModel => spec("gen_ai_request_model", Source::Wire),
+            Self::ResponseModel => spec("gen_ai_response_model", Source::Wire),
+            Self::TokenType => spec("gen_ai_token_type", Source::Ours),
+            Self::ErrorType => spec("error_type", Source::Wire),
+            Self::Type => spec("type", Source::Ours),
+            Self::Status => spec("status", Source::Wire),
+            Self::Error => spec("error", Source::Wire),
+            Self::Process => spec("process", Source::Origin),
+            // A pod's cgroup path takes about 200 bytes, and the container comes last.
+            Self::Cgroup => Spec { longest: 256, keep: Keep::End, ..spec("cgroup", Source::Origin) },
+            Self::Container => spec("container", Source::Origin),
+            Self::User => spec("user", Source::Origin),
+            Self::Pid => spec("pid", Source::Origin),
+            Self::Role => spec("role", Source::Ours),
+            Self::UsageSource => spec("usage_source", Source::Ours),
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The value; empty, which to Prometheus is the same as no label, where it is not known.
+    fn value<'a>(self, record: &'a Record, variant: &'static str) -> Cow<'a, str> {
+        let Record { call, origin, started_unix_nanos: _ } = record;
+        let text = |value: &'a Option<String>| Cow::Borrowed(value.as_deref().unwrap_or_default());
+        match self {
+            Self::Provider => call.provider.into(),
+            Self::Operation => call.operation.into(),
+            Self::RequestModel => text(&call.model),
+            Self::ResponseModel => text(&call.response_model),
+            Self::TokenType | Self::Type => variant.into(),
+            Self::ErrorType => match (&call.error, call.status) {
+                (Some(error), _) => error.into(),
+                (None, Some(status @ 400..)) => status.to_string().into(),
+                (None, _) => Cow::default(),
+            },
+            Self::Status => call.status.map(|status| status.to_string()).unwrap_or_default().into(),
+            Self::Error => text(&call.error),
+            Self::Process => text(&origin.process.name),
+            Self::Cgroup => text(&origin.cgroup),
+            Self::Container => origin.container.as_ref().map_or("", |container| &container.id).into(),
+            Self::User => text(&origin.process.user),
+            Self::Pid => origin.process.pid.to_string().into(),
+            Self::Role => match call.role {
+                crate::stream::Role::Client => "client".into(),
+                crate::stream::Role::Server => "server".into(),
+            },
+            Self::UsageSource => call.usage.source.as_str().into(),
+        }
+    }
+}
+
+/// The label values of a call, in the order of `labels`. `variant` is the value of the one label
+/// that differs between the samples of a call, where there is one.
+pub(super) fn key(labels: &[Label], record: &Record, variant: &'static str, level: Level) -> String {
+    let mut key = String::with_capacity(128);
+    for (index, label) in labels.iter().enumerate() {
+        if index > 0 {
+            key.push(SEPARATOR);
+        }
+        let Spec { name: _, source, longest, keep } = label.spec();
+        let lumped = match source {
+            Source::Ours => false,
+            Source::Origin => level != Level::Exact,
+            Source::Wire => level == Level::OursOnly,
+        };
+        if lumped {
+            key.push_str(OTHER);
+        } else {
+            push_clean(&mut key, &label.value(record, variant), longest, keep);
+        }
+    }
+    key
+}
+
+/// Appends a value of at most `longest` bytes and without control characters.
+fn push_clean(out: &mut String, value: &str, longest: usize, keep: Keep) {
+    const CUT: char = '…';
+    let kept = if value.len() <= longest {
+        value
+    } else {
+        let room = longest - CUT.len_utf8();
+        match keep {
+            Keep::Start => &value[..floor(value, room)],
+            Keep::End => {
+                out.push(CUT);
+                let start = (value.len() - room..).find(|at| value.is_char_boundary(*at));
+                &value[start.unwrap_or(value.len())..]
+            }
+        }
+    };
+    out.extend(kept.chars().map(|c| if c.is_control() { '_' } else { c }));
+    if keep == Keep::Start && kept.len() < value.len() {
+        out.push(CUT);
+    }
+}
+
+/// The last character boundary at or before `at`.
+fn floor(value: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::record::tests::{bare, full};
+
+    fn clean(value: &str, longest: usize, keep: Keep) -> String {
+        let mut out = String::new();
+        push_clean(&mut out, value, longest, keep);
+        out
+    }
+
+    #[test]
+    fn values_are_cut_at_characters_and_cleaned() {
+        assert_eq!(clean("gpt-4o", 128, Keep::Start), "gpt-4o");
+        assert_eq!(clean("a\nb\u{1f}c\0d\u{7f}e\u{85}f", 128, Keep::Start), "a_b_c_d_e_f");
+        for keep in [Keep::Start, Keep::End] {
+            for length in 1..300 {
+                let value: String = "aé漢🦀".chars().cycle().take(length).collect();
+                let cut = clean(&value, 128, keep);
+                assert!(cut.len() <= 128, "{length}");
+                assert_eq!(cut == value, value.len() <= 128);
+            }
+        }
+        assert_eq!(clean(&format!("{}end", "x".repeat(500)), 16, Keep::End), "…xxxxxxxxxxend");
+        assert_eq!(clean(&format!("start{}", "x".repeat(500)), 16, Keep::Start), "startxxxxxxxx…");
+    }
+
+    #[test]
+    fn a_pods_whole_cgroup_fits() {
+        let path = format!(
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice/cri-containerd-{}.scope",
+            "0f4e0b1c_3c5e_4b1f_8a53_1c2d3e4f5a6b",
+            "a".repeat(64),
+        );
+        assert!(path.len() <= Label::Cgroup.spec().longest);
+    }
+
+    #[test]
+    fn values_do_not_run_into_each_other() {
+        let key = |request: &str, response: &str| {
+            let mut record = bare();
+            record.call.model = Some(request.to_owned());
+            record.call.response_model = Some(response.to_owned());
+            key(&MODEL, &record, "", Level::Exact)
+        };
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        assert_ne!(key("a\u{1f}", "b"), key("a", "\u{1f}b"));
+    }
+
+    #[test]
+    fn what_gives_way_gives_way_in_order() {
+        let labels = [Label::Provider, Label::RequestModel, Label::Process, Label::Status];
+        let key = |level| key(&labels, &full(), "", level).replace(SEPARATOR, "|");
+        assert_eq!(key(Level::Exact), "openai|gpt-4o|python3|200");
+        assert_eq!(key(Level::AnyOrigin), "openai|gpt-4o|other|200");
+        assert_eq!(key(Level::OursOnly), "openai|other|other|other");
+    }
+
+    #[test]
+    fn an_error_has_a_type_even_without_a_name() {
+        let error = |status, error: Option<&str>| {
+            let mut record = bare();
+            record.call.status = Some(status);
+            record.call.error = error.map(str::to_owned);
+            key(&[Label::ErrorType], &record, "", Level::Exact)
+        };
+        assert_eq!(error(200, None), "");
+        assert_eq!(error(429, None), "429");
+        assert_eq!(error(429, Some("rate_limit_exceeded")), "rate_limit_exceeded");
+        assert_eq!(error(200, Some("interrupted")), "interrupted");
+    }
+}

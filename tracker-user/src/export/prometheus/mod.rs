@@ -1,0 +1,313 @@
+//! Calls as Prometheus metrics.
+//!
+//! Names follow the OpenTelemetry semantic conventions for generative AI in their Prometheus form
+//! where they have one (`gen_ai_*`, as of the conventions' own repository in 2026); beside them are
+//! counters that a price can be applied to (`llm_*`), which also say whose call it was.
+
+mod family;
+mod labels;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{TextEncoder, proto::MetricFamily};
+
+use self::{
+    family::{Family, Histogram},
+    labels::{Label, Level, MODEL},
+};
+use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
+use crate::{provider::UsageSource, stream::Role};
+
+/// Bounds that OTel advises for `gen_ai.client.token.usage`.
+const TOKEN_BUCKETS: &[f64] = &[
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+/// Bounds that OTel advises for all durations of calls, seconds.
+const SECONDS_BUCKETS: &[f64] =
+    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// No model reads or writes so much in one call. What says so is a broken or a hostile server, and a
+/// counter that it could make overflow would run backwards.
+const MAX_TOKENS: u64 = 1 << 40;
+
+/// Settings of a [`PrometheusSink`].
+#[derive(Clone, Debug)]
+pub struct PrometheusConfig {
+    /// Series of one metric name at most; a histogram's label set takes 17 of them.
+    pub max_series: usize,
+    /// When there is no room, series that nothing happened to for so long are dropped.
+    pub series_idle: Duration,
+    /// Whether the `llm_*` metrics have a `user` label.
+    pub user_label: bool,
+    /// Whether the `llm_*` metrics have a `pid` label. Every process then has series of its own.
+    pub pid_label: bool,
+    /// `commit` of `llm_tracker_build_info`.
+    pub commit: Cow<'static, str>,
+}
+
+impl Default for PrometheusConfig {
+    fn default() -> Self {
+        Self {
+            max_series: 10_000,
+            series_idle: Duration::from_secs(3600),
+            user_label: false,
+            pid_label: false,
+            commit: option_env!("LLM_TRACKER_COMMIT").unwrap_or("unknown").into(),
+        }
+    }
+}
+
+/// Counts calls, and renders the metrics page.
+pub struct PrometheusSink {
+    commit: Cow<'static, str>,
+    families: Mutex<Families>,
+    sources: Mutex<Vec<Arc<dyn SelfMetrics>>>,
+}
+
+/// Every metric about calls.
+struct Families {
+    operation_duration: Family<Histogram>,
+    time_to_first_chunk: Family<Histogram>,
+    token_usage: Family<Histogram>,
+    server_duration: Family<Histogram>,
+    tokens: Family<u64>,
+    calls: Family<u64>,
+    calls_seen: Family<u64>,
+    rejected: u64,
+}
+
+impl Families {
+    fn new(config: &PrometheusConfig) -> Self {
+        let model = |more: &[Label]| [&MODEL, more].concat();
+        let histogram = |name, help, labels: Vec<Label>, bounds: &[f64]| {
+            // `+Inf`, `_sum` and `_count` beside the buckets.
+            let most = config.max_series / (bounds.len() + 3);
+            Family::new(name, help, labels, most, config.series_idle)
+        };
+        let mut origin = vec![Label::Process, Label::Cgroup, Label::Container];
+        origin.extend(config.user_label.then_some(Label::User));
+        origin.extend(config.pid_label.then_some(Label::Pid));
+        let counter = |name, help, labels: Vec<Label>| {
+            Family::new(name, help, labels, config.max_series, config.series_idle)
+        };
+        Self {
+            operation_duration: histogram(
+                "gen_ai_client_operation_duration_seconds",
+                "Time from the first byte of a request to the last byte of its response.",
+                model(&[Label::ErrorType]),
+                SECONDS_BUCKETS,
+            ),
+            time_to_first_chunk: histogram(
+                "gen_ai_client_operation_time_to_first_chunk_seconds",
+                "Time from the first byte of a request to the first content of its streamed response.",
+                model(&[]),
+                SECONDS_BUCKETS,
+            ),
+            token_usage: histogram(
+                "gen_ai_client_token_usage",
+                "Tokens of a call: input with cached ones, output with reasoning.",
+                model(&[Label::TokenType]),
+                TOKEN_BUCKETS,
+            ),
+            server_duration: histogram(
+                "gen_ai_server_request_duration_seconds",
+                "Time that processes on this host took to serve a request.",
+                model(&[Label::ErrorType]),
+                SECONDS_BUCKETS,
+            ),
+            tokens: counter(
+                "llm_tokens_total",
+                "Tokens by type. cache_read and cache_creation are part of input, reasoning is part of output.",
+                [&model(&[Label::Type]), origin.as_slice()].concat(),
+            ),
+            calls: counter(
+                "llm_calls_total",
+                "LLM API calls made, by HTTP status and error type.",
+                [&model(&[Label::Status, Label::Error]), origin.as_slice()].concat(),
+            ),
+            calls_seen: counter(
+                "llm_tracker_calls_total",
+                "LLM API calls seen, by where the token counts come from; missing: the call counts, its tokens are not known.",
+                vec![Label::Role, Label::UsageSource],
+            ),
+            rejected: 0,
+        }
+    }
+
+    fn record(&mut self, record: &Record) {
+        let call = &record.call;
+        count(&mut self.calls_seen, record, "", 1);
+        let seconds = |value: f64| Some(value).filter(|value| value.is_finite() && *value >= 0.0);
+        let duration = seconds(call.duration_seconds);
+        self.rejected += u64::from(duration.is_none());
+        if call.role == Role::Server {
+            observe(&mut self.server_duration, record, "", SECONDS_BUCKETS, duration);
+            return;
+        }
+        count(&mut self.calls, record, "", 1);
+        observe(&mut self.operation_duration, record, "", SECONDS_BUCKETS, duration);
+        if let (true, Some(value)) = (call.streaming, call.time_to_first_token_seconds) {
+            observe(&mut self.time_to_first_chunk, record, "", SECONDS_BUCKETS, seconds(value));
+        }
+        let usage = &call.usage;
+        if usage.source == UsageSource::Missing {
+            return;
+        }
+        for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
+            let tokens = self.plausible(tokens);
+            let Some(tokens) = tokens else { continue };
+            observe(&mut self.token_usage, record, kind, TOKEN_BUCKETS, Some(tokens as f64));
+            count(&mut self.tokens, record, kind, tokens);
+        }
+        for (kind, tokens) in [
+            ("cache_read", usage.cache_read_input_tokens),
+            ("cache_creation", usage.cache_creation_input_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ] {
+            // Most calls say zero; a series for each would tell nothing.
+            let tokens = self.plausible(tokens).filter(|tokens| *tokens > 0);
+            let Some(tokens) = tokens else { continue };
+            count(&mut self.tokens, record, kind, tokens);
+        }
+    }
+
+    fn plausible(&mut self, tokens: Option<u64>) -> Option<u64> {
+        self.rejected += u64::from(tokens.is_some_and(|tokens| tokens > MAX_TOKENS));
+        tokens.filter(|tokens| *tokens <= MAX_TOKENS)
+    }
+
+    /// The metrics about calls, and what was done to keep them few.
+    fn collect(&self) -> (Vec<MetricFamily>, Vec<Sample>) {
+        // In full, so that none is forgotten.
+        let Self {
+            operation_duration,
+            time_to_first_chunk,
+            token_usage,
+            server_duration,
+            tokens,
+            calls,
+            calls_seen,
+            rejected,
+        } = self;
+        let histograms = [operation_duration, time_to_first_chunk, token_usage, server_duration];
+        let counters = [tokens, calls, calls_seen];
+        let families = histograms
+            .iter()
+            .filter_map(|family| family.collect())
+            .chain(counters.iter().filter_map(|family| family.collect()))
+            .collect();
+        let bounds = histograms
+            .iter()
+            .map(|family| (family.name, family.overflowed, family.retired))
+            .chain(counters.iter().map(|family| (family.name, family.overflowed, family.retired)));
+        let mut samples = vec![Sample::counter(
+            "llm_tracker_values_rejected_total",
+            "Token counts and durations that were too absurd to be counted.",
+            *rejected,
+        )];
+        for (metric, overflowed, retired) in bounds {
+            samples.push(
+                Sample::counter(
+                    "llm_tracker_series_overflow_total",
+                    "Samples booked under the label value `other` because a metric had all the series it may have.",
+                    overflowed,
+                )
+                .label("metric", metric),
+            );
+            samples.push(
+                Sample::counter(
+                    "llm_tracker_series_retired_total",
+                    "Label sets dropped because a metric had all the series it may have and nothing happened to them.",
+                    retired,
+                )
+                .label("metric", metric),
+            );
+        }
+        (families, samples)
+    }
+}
+
+fn count(family: &mut Family<u64>, record: &Record, variant: &'static str, by: u64) {
+    let value = family.at(|labels, level| labels::key(labels, record, variant, level), || 0);
+    *value = value.saturating_add(by);
+}
+
+fn observe(
+    family: &mut Family<Histogram>,
+    record: &Record,
+    variant: &'static str,
+    bounds: &'static [f64],
+    value: Option<f64>,
+) {
+    let Some(value) = value else { return };
+    let key = |labels: &[Label], level: Level| labels::key(labels, record, variant, level);
+    family.at(key, || Histogram::new(bounds)).observe(value);
+}
+
+impl PrometheusSink {
+    /// Starts from zero.
+    #[must_use]
+    pub fn new(config: PrometheusConfig) -> Self {
+        Self {
+            families: Mutex::new(Families::new(&config)),
+            sources: Mutex::default(),
+            commit: config.commit,
+        }
+    }
+
+    /// Adds numbers about the daemon to the page.
+    pub fn add_source(&self, source: Arc<dyn SelfMetrics>) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    /// The metrics page: Prometheus' text format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut families, mut samples) = self.families().collect();
+        samples.push(
+            Sample::gauge("llm_tracker_build_info", "Always 1; the labels say which build this is.", 1.0)
+                .label("version", env!("CARGO_PKG_VERSION"))
+                .label("commit", self.commit.clone()),
+        );
+        samples.extend(sources.iter().flat_map(|source| source.samples()));
+        samples.extend(self_metrics::process());
+        families.extend(self_metrics::families(samples));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut page = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut page) {
+            // It rejects only families without a name or without samples, and there is none.
+            tracing::error!(%error, "the metrics page is not whole");
+        }
+        page
+    }
+
+    fn families(&self) -> MutexGuard<'_, Families> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for PrometheusSink {
+    fn record(&self, record: &Record) {
+        self.families().record(record);
+    }
+}
+
+#[cfg(test)]
+mod tests;
