@@ -217,10 +217,17 @@ impl Attribution {
     /// Takes a look at a process into account: the same one as before is only confirmed.
     fn settle(&mut self, pid: u32, snapshot: &Snapshot, cgroup_id: Option<u64>) {
         match self.entries.get_mut(&pid) {
-            // It may be a leader that exited before its threads: less can be read of it then.
             Some(entry) if entry.start == Some(snapshot.start) => {
                 entry.verified = Instant::now();
                 entry.gone = None;
+                // Programs rename themselves, and an exec may have been lost. Of a leader that
+                // exited before its threads there is nothing more to read than before.
+                let process = &entry.origin.process;
+                let renamed = process.name != snapshot.name || process.exe != snapshot.exe;
+                if renamed && snapshot.exe.is_some() {
+                    let cgroup_id = cgroup_id.or(entry.cgroup_id);
+                    self.insert(pid, snapshot, cgroup_id);
+                }
             }
             before => {
                 self.counters.reused += u64::from(before.is_some_and(|entry| entry.start.is_some()));
@@ -295,19 +302,22 @@ impl Attribution {
         Origin { process, cgroup, container }
     }
 
-    /// Follows a process that was moved to another cgroup.
+    /// Follows a process that was moved to another cgroup. The first call counts as a move: since
+    /// the process was first seen it may also have renamed itself.
     fn refresh(&mut self, pid: u32, cgroup_id: u64) {
         let Some(entry) = self.entries.get_mut(&pid) else { return };
         if entry.cgroup_id.replace(cgroup_id) == Some(cgroup_id) {
             return;
         }
-        let (process, start) = (entry.origin.process.clone(), entry.start);
+        let (start, origin) = (entry.start, Arc::clone(&entry.origin));
         let now = procfs::snapshot(&self.config.proc_root, pid).filter(|now| Some(now.start) == start);
-        let known = self.entries.get(&pid).and_then(|entry| entry.origin.cgroup.clone());
-        let path = now.and_then(|now| now.cgroup.as_deref().and_then(cgroup::path)).or(known);
-        let origin = self.in_cgroup(process, path, Some(cgroup_id));
-        if let Some(entry) = self.entries.get_mut(&pid) {
-            entry.origin = Arc::new(origin);
+        if let Some(now) = now.filter(|now| now.exe.is_some()) {
+            self.insert(pid, &now, Some(cgroup_id));
+        } else if origin.cgroup.is_none() {
+            let origin = self.in_cgroup(origin.process.clone(), None, Some(cgroup_id));
+            if let Some(entry) = self.entries.get_mut(&pid) {
+                entry.origin = Arc::new(origin);
+            }
         }
     }
 

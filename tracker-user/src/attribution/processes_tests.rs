@@ -146,6 +146,20 @@ fn exec_changes_name_and_executable() {
 }
 
 #[test]
+fn a_program_that_renames_itself_has_its_new_name() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "node", ticks(5), "/a");
+    attribution.observe(10);
+    host.start(10, "claude", ticks(5), "/a");
+    assert_eq!(name(&attribution.origin(10, 7)), Some("claude"));
+    host.start(10, "renamed", ticks(5), "/a");
+    attribution.observe(10);
+    assert_eq!(name(&attribution.origin(10, 7)), Some("renamed"));
+    assert_eq!(attribution.counters().reused, 0);
+}
+
+#[test]
 fn a_leader_that_exits_before_its_threads_stays() {
     let host = Host::new();
     let mut attribution = Attribution::new(Config { grace: Duration::ZERO, ..host.config() });

@@ -80,18 +80,33 @@ impl Value for Histogram {
 /// All series of one metric name.
 #[derive(Debug)]
 pub(super) struct Family<V> {
-    pub(super) name: &'static str,
+    name: &'static str,
     help: &'static str,
-    pub(super) labels: Vec<Label>,
+    labels: Vec<Label>,
     /// By label values, joined with [`SEPARATOR`].
     sets: HashMap<Box<str>, Set<V>>,
     most: usize,
     idle: Duration,
     swept: Option<Instant>,
+    overflowed: u64,
+    retired: u64,
+}
+
+/// What the bound on a metric's series has cost so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounded {
+    pub(super) name: &'static str,
     /// Samples booked under `other`.
     pub(super) overflowed: u64,
     /// Label sets dropped because nothing happened to them.
     pub(super) retired: u64,
+}
+
+/// A family of any kind, for the page.
+pub(super) trait Collect {
+    /// In the exposition's model; `None` while there is nothing to tell.
+    fn collect(&self) -> Option<MetricFamily>;
+    fn bounded(&self) -> Bounded;
 }
 
 #[derive(Debug)]
@@ -150,9 +165,10 @@ impl<V: Value> Family<V> {
         self.sets.retain(|_, set| now.duration_since(set.touched) < self.idle);
         self.retired += (before - self.sets.len()) as u64;
     }
+}
 
-    /// In the exposition's model; `None` while there is nothing to tell.
-    pub(super) fn collect(&self) -> Option<MetricFamily> {
+impl<V: Value> Collect for Family<V> {
+    fn collect(&self) -> Option<MetricFamily> {
         if self.sets.is_empty() {
             return None;
         }
@@ -175,6 +191,10 @@ impl<V: Value> Family<V> {
         family.set_field_type(V::TYPE);
         family.set_metric(metrics.collect());
         Some(family)
+    }
+
+    fn bounded(&self) -> Bounded {
+        Bounded { name: self.name, overflowed: self.overflowed, retired: self.retired }
     }
 }
 

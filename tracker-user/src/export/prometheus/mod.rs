@@ -16,7 +16,7 @@ use std::{
 use prometheus::{TextEncoder, proto::MetricFamily};
 
 use self::{
-    family::{Family, Histogram},
+    family::{Bounded, Collect, Family, Histogram},
     labels::{Label, Level, MODEL},
 };
 use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
@@ -49,7 +49,8 @@ const MAX_TOKENS: u64 = 1 << 40;
 /// Settings of a [`PrometheusSink`].
 #[derive(Clone, Debug)]
 pub struct PrometheusConfig {
-    /// Series of one metric name at most; a histogram's label set takes 17 of them.
+    /// Series of one metric name at most; a histogram's label set takes 17 of them. At the default
+    /// of 5,000 the page has at most some 8 MB.
     pub max_series: usize,
     /// When there is no room, series that nothing happened to for so long are dropped.
     pub series_idle: Duration,
@@ -64,7 +65,7 @@ pub struct PrometheusConfig {
 impl Default for PrometheusConfig {
     fn default() -> Self {
         Self {
-            max_series: 10_000,
+            max_series: 5_000,
             series_idle: Duration::from_secs(3600),
             user_label: false,
             pid_label: false,
@@ -192,8 +193,7 @@ impl Families {
         tokens.filter(|tokens| *tokens <= MAX_TOKENS)
     }
 
-    /// The metrics about calls, and what was done to keep them few.
-    fn collect(&self) -> (Vec<MetricFamily>, Vec<Sample>) {
+    fn all(&self) -> [&dyn Collect; 7] {
         // In full, so that none is forgotten.
         let Self {
             operation_duration,
@@ -203,43 +203,33 @@ impl Families {
             tokens,
             calls,
             calls_seen,
-            rejected,
+            rejected: _,
         } = self;
-        let histograms = [operation_duration, time_to_first_chunk, token_usage, server_duration];
-        let counters = [tokens, calls, calls_seen];
-        let families = histograms
-            .iter()
-            .filter_map(|family| family.collect())
-            .chain(counters.iter().filter_map(|family| family.collect()))
-            .collect();
-        let bounds = histograms
-            .iter()
-            .map(|family| (family.name, family.overflowed, family.retired))
-            .chain(counters.iter().map(|family| (family.name, family.overflowed, family.retired)));
-        let mut samples = vec![Sample::counter(
+        [operation_duration, time_to_first_chunk, token_usage, server_duration, tokens, calls, calls_seen]
+    }
+
+    /// What was done to keep the metrics about calls few and true.
+    fn samples(&self) -> Vec<Sample> {
+        let rejected = Sample::counter(
             "llm_tracker_values_rejected_total",
             "Token counts and durations that were too absurd to be counted.",
-            *rejected,
-        )];
-        for (metric, overflowed, retired) in bounds {
-            samples.push(
-                Sample::counter(
-                    "llm_tracker_series_overflow_total",
-                    "Samples booked under the label value `other` because a metric had all the series it may have.",
-                    overflowed,
-                )
-                .label("metric", metric),
+            self.rejected,
+        );
+        let bounded = self.all().into_iter().flat_map(|family| {
+            let Bounded { name, overflowed, retired } = family.bounded();
+            let overflow = Sample::counter(
+                "llm_tracker_series_overflow_total",
+                "Samples booked under the label value `other` because a metric had all the series it may have.",
+                overflowed,
             );
-            samples.push(
-                Sample::counter(
-                    "llm_tracker_series_retired_total",
-                    "Label sets dropped because a metric had all the series it may have and nothing happened to them.",
-                    retired,
-                )
-                .label("metric", metric),
+            let retired = Sample::counter(
+                "llm_tracker_series_retired_total",
+                "Label sets dropped because a metric had all the series it may have and nothing happened to them.",
+                retired,
             );
-        }
-        (families, samples)
+            [overflow.label("metric", name), retired.label("metric", name)]
+        });
+        std::iter::once(rejected).chain(bounded).collect()
     }
 }
 
@@ -280,7 +270,15 @@ impl PrometheusSink {
     #[must_use]
     pub fn render(&self) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (mut families, mut samples) = self.families().collect();
+        let mut page = String::new();
+        // One at a time: calls are not held up for long, and the copies are soon gone.
+        for index in 0.. {
+            let Some(collected) = self.families().all().get(index).map(|family| family.collect()) else {
+                break;
+            };
+            encode(collected.as_slice(), &mut page);
+        }
+        let mut samples = self.families().samples();
         samples.push(
             Sample::gauge("llm_tracker_build_info", "Always 1; the labels say which build this is.", 1.0)
                 .label("version", env!("CARGO_PKG_VERSION"))
@@ -288,18 +286,21 @@ impl PrometheusSink {
         );
         samples.extend(sources.iter().flat_map(|source| source.samples()));
         samples.extend(self_metrics::process());
-        families.extend(self_metrics::families(samples));
+        let mut families = self_metrics::families(samples);
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut page = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut page) {
-            // It rejects only families without a name or without samples, and there is none.
-            tracing::error!(%error, "the metrics page is not whole");
-        }
+        encode(&families, &mut page);
         page
     }
 
     fn families(&self) -> MutexGuard<'_, Families> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn encode(families: &[MetricFamily], page: &mut String) {
+    if let Err(error) = TextEncoder::new().encode_utf8(families, page) {
+        // It rejects only families without a name or without samples, and there is none.
+        tracing::error!(%error, "the metrics page is not whole");
     }
 }
 
