@@ -1,9 +1,11 @@
 //! Kernel to [`Chunk`]: discover processes, locate TLS functions, attach, read the ring buffer.
 
 mod chunk;
+pub mod discovery;
 mod event;
 mod hook;
 mod kernel;
+pub mod locate;
 mod ring;
 
 pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};

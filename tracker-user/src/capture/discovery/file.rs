@@ -1,0 +1,87 @@
+//! Reaches a mapped file, whatever its path means here: it may be deleted, or in another mount
+//! namespace.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::maps::Mapping;
+
+/// `OVERLAYFS_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
+const OVERLAYFS: i64 = 0x794c_7630;
+/// Stands for every overlay's device number.
+const ANY_OVERLAY: u64 = u64::MAX;
+
+/// Which file it is.
+///
+/// Containers of one image see one file of a lower layer through overlays with different device
+/// numbers, and a probe sits on the one inode below. So for overlays the device is left out and the
+/// time of change, which comes from below, put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    overlay_change: (i64, i64),
+}
+
+/// Which content it has, as far as can be told without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Version {
+    size: u64,
+    modified: (i64, i64),
+}
+
+/// Where to find a mapped file.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) version: Version,
+}
+
+/// Finds a file that a process maps.
+///
+/// `/proc/PID/map_files` always leads to the right file but needs `CAP_SYS_ADMIN` or
+/// `CAP_CHECKPOINT_RESTORE`, and the mapping still in place; else the path is tried below the process's
+/// root, where it counts only if it is the same inode.
+pub(super) fn find(pid: u32, mapping: &Mapping) -> io::Result<Found> {
+    let path = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+    if let Ok(metadata) = fs::metadata(&path) {
+        return Ok(found(path, &metadata));
+    }
+    let relative = Path::new(&mapping.path).strip_prefix("/").map_err(io::Error::other)?;
+    let path = Path::new("/proc").join(pid.to_string()).join("root").join(relative);
+    let metadata = fs::metadata(&path)?;
+    let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    // Major 0 is for file systems without a block device, where the two numbers may differ.
+    if metadata.ino() != mapping.alias.inode
+        || (device != (mapping.alias.major, mapping.alias.minor) && device.0 != 0)
+    {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its path"));
+    }
+    Ok(found(path, &metadata))
+}
+
+/// Opens it, and looks again at what was opened.
+pub(super) fn open(found: &Found) -> io::Result<(File, Identity, Version)> {
+    let file = File::open(&found.path)?;
+    let again = self::found(found.path.clone(), &file.metadata()?);
+    Ok((file, again.identity, again.version))
+}
+
+fn found(path: PathBuf, metadata: &Metadata) -> Found {
+    let overlay = rustix::fs::major(metadata.dev()) == 0
+        && rustix::fs::statfs(&path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS);
+    let identity = if overlay {
+        Identity {
+            device: ANY_OVERLAY,
+            inode: metadata.ino(),
+            overlay_change: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    } else {
+        Identity { device: metadata.dev(), inode: metadata.ino(), overlay_change: (0, 0) }
+    };
+    let version = Version { size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) };
+    Found { path, identity, version }
+}

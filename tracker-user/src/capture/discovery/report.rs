@@ -1,0 +1,83 @@
+//! What discovery tells the rest of the daemon.
+
+use crate::capture::locate::Reason;
+
+/// A process that uses TLS came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It maps a TLS object; the hooks are in place where they could be. Said again after an exec.
+    Seen {
+        /// Process id, as in `/proc`.
+        pid: u32,
+    },
+    /// It has ended, or maps no TLS object any more.
+    Gone {
+        /// Process id, as in `/proc`.
+        pid: u32,
+    },
+}
+
+/// All TLS objects in use at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// One entry for each stack in each file.
+    pub objects: Vec<ObjectReport>,
+    /// What has happened since the start.
+    pub counters: Counters,
+    /// Why the kernel does not tell of new mappings, so that new libraries are found by polling only;
+    /// absent where it does.
+    pub polling_because: Option<String>,
+}
+
+/// A TLS stack in a file that some process maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectReport {
+    /// The file's path in the mount namespace of the process where it was found first.
+    pub path: String,
+    /// The TLS stack, for people and for labels.
+    pub stack: &'static str,
+    /// Whether it is hooked.
+    pub state: State,
+    /// Processes that map it; zero while the hooks linger.
+    pub users: usize,
+}
+
+/// Whether a TLS stack is hooked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its traffic is seen.
+    Hooked {
+        /// The functions that are.
+        functions: Vec<&'static str>,
+        /// Whether all probes are of the cheap kind.
+        emulated: bool,
+        /// The functions that could not be, and the error.
+        failed: Vec<String>,
+    },
+    /// Its traffic is not seen.
+    NotHooked {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What has happened since the start; these only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Stacks hooked.
+    pub attached: u64,
+    /// Stacks whose hooks were taken away again.
+    pub detached: u64,
+    /// Functions that the kernel refused to probe.
+    pub attach_failures: u64,
+    /// Files read to be judged.
+    pub judged: u64,
+    /// Mapped files that could not be reached or read, mostly of processes that ended meanwhile.
+    pub unreachable: u64,
+    /// TLS objects left out because there were too many.
+    pub over_limit: u64,
+    /// Records of the side-band that were lost.
+    pub lost_records: u64,
+    /// Looks at all processes.
+    pub sweeps: u64,
+}

@@ -1,0 +1,438 @@
+//! Which TLS objects there are, who uses them, and which are hooked.
+//!
+//! Everything in here is bounded by what is alive: an object goes when its last user has gone and its
+//! hooks have lingered, a process when it ends.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::file::{self, Identity, Version};
+use super::maps::{self, Mapping};
+use super::report::{Counters, ObjectReport, ProcessEvent, State};
+use super::{Attach, Config};
+use crate::capture::HookKind;
+use crate::capture::locate::{self, Located, Reason};
+
+/// Files without TLS that are remembered as such; past that, all are forgotten and judged anew.
+const MAX_DISMISSED: usize = 64 * 1024;
+/// Times that hooking is tried, if the kernel refuses everything.
+const MAX_ATTEMPTS: u8 = 3;
+/// How often it is asked whether the mount namespace of unused hooks still has a process.
+const NAMESPACE_CHECK: Duration = Duration::from_secs(1);
+/// How soon after an object lost a user.
+const FIRST_NAMESPACE_CHECK: Duration = Duration::from_millis(100);
+
+/// One stack of an object.
+struct Stack<L> {
+    located: Located,
+    links: Vec<L>,
+    functions: Vec<&'static str>,
+    emulated: bool,
+    failed: Vec<String>,
+}
+
+/// A file with TLS in it.
+struct Object<L> {
+    path: String,
+    version: Version,
+    stacks: Vec<Stack<L>>,
+    attempts: u8,
+    users: HashSet<u32>,
+    /// The mount namespace that the hooks keep alive.
+    namespace: Option<u64>,
+    unused_since: Option<Instant>,
+}
+
+impl<L> Object<L> {
+    fn is_hooked(&self) -> bool {
+        self.stacks.iter().any(|stack| !stack.links.is_empty())
+    }
+}
+
+/// A process that maps TLS objects.
+struct Process {
+    objects: HashMap<Identity, Mapping>,
+    namespace: Option<u64>,
+}
+
+/// See the module.
+pub(super) struct Table<A: Attach> {
+    attacher: A,
+    linger: Duration,
+    max_objects: usize,
+    own_namespace: Option<u64>,
+    objects: HashMap<Identity, Object<A::Link>>,
+    processes: HashMap<u32, Process>,
+    dismissed: HashMap<Identity, Version>,
+    namespace_check: Option<Instant>,
+    events: Vec<ProcessEvent>,
+    pub(super) counters: Counters,
+}
+
+impl<A: Attach> Table<A> {
+    pub(super) fn new(attacher: A, config: &Config) -> Self {
+        Self {
+            attacher,
+            linger: config.linger,
+            max_objects: config.max_objects,
+            own_namespace: maps::own_mount_namespace(),
+            objects: HashMap::new(),
+            processes: HashMap::new(),
+            dismissed: HashMap::new(),
+            namespace_check: None,
+            events: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What happened to processes since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<ProcessEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// A process maps a file: hooks it where it is new and holds TLS.
+    pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
+        if let Ok(Some(identity)) = self.identify(pid, &mapping) {
+            self.add_user(pid, identity, mapping);
+        }
+    }
+
+    /// A process was made, with all the mappings of another.
+    pub(super) fn forked(&mut self, pid: u32, parent: u32) {
+        self.ended(pid); // One of the same id whose end was missed.
+        let Some(objects) = self.processes.get(&parent).map(|parent| parent.objects.clone()) else { return };
+        for (identity, mapping) in objects {
+            self.add_user(pid, identity, mapping);
+        }
+    }
+
+    /// A process has ended or lost all its mappings.
+    pub(super) fn ended(&mut self, pid: u32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        for identity in process.objects.keys() {
+            self.remove_user(pid, *identity);
+        }
+        self.events.push(ProcessEvent::Gone { pid });
+    }
+
+    pub(super) fn is_known(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+    }
+
+    /// Looks at every process, and makes the table agree.
+    pub(super) fn sweep(&mut self) {
+        self.counters.sweeps += 1;
+        let Ok(processes) = maps::processes() else { return };
+        // One look per file, however many processes map it.
+        let mut identities = HashMap::new();
+        let mut alive = HashSet::new();
+        for pid in processes {
+            let Ok(mappings) = maps::mappings(pid) else { continue };
+            alive.insert(pid);
+            let mut held = HashMap::new();
+            for mapping in mappings {
+                let known = identities.get(&mapping.alias).copied();
+                // One that could not be reached through this process may be through the next.
+                let Ok(identity) = known.map_or_else(|| self.identify(pid, &mapping), Ok) else { continue };
+                identities.insert(mapping.alias, identity);
+                if let Some(identity) = identity {
+                    held.insert(identity, mapping);
+                }
+            }
+            self.reconcile(pid, held);
+        }
+        let ended: Vec<u32> = self.processes.keys().filter(|pid| !alive.contains(pid)).copied().collect();
+        ended.into_iter().for_each(|pid| self.ended(pid));
+        self.retry();
+    }
+
+    /// Makes the table agree with what one process really maps.
+    fn reconcile(&mut self, pid: u32, held: HashMap<Identity, Mapping>) {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, mapping));
+            return;
+        };
+        // The first thread may have ended before the others, and then nothing is read.
+        if held.is_empty() && !maps::has_ended(pid) && maps::mappings(pid).is_ok_and(|all| all.is_empty()) {
+            return;
+        }
+        let dropped: Vec<Identity> =
+            process.objects.keys().filter(|identity| !held.contains_key(identity)).copied().collect();
+        process.objects.retain(|identity, _| held.contains_key(identity));
+        let empty = held.is_empty();
+        for identity in dropped {
+            self.remove_user(pid, identity);
+        }
+        held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, mapping));
+        if empty {
+            self.ended(pid);
+        }
+    }
+
+    /// The TLS object behind a mapping, judged where it is new; `None` where it is none.
+    fn identify(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Option<Identity>> {
+        let reached = file::find(pid, mapping).and_then(|found| {
+            let known = self.objects.get(&found.identity).map(|object| object.version);
+            if known == Some(found.version) {
+                return Ok(Some(found.identity));
+            }
+            if self.dismissed.get(&found.identity) == Some(&found.version) {
+                return Ok(None);
+            }
+            let (file, identity, version) = file::open(&found)?;
+            if known.is_some() {
+                // Written over in place: what was known of it is void.
+                self.drop_object(found.identity);
+            }
+            Ok(self.judge(&file, pid, mapping, identity, version))
+        });
+        self.counters.unreachable += u64::from(reached.is_err());
+        reached
+    }
+
+    fn judge(
+        &mut self,
+        file: &File,
+        pid: u32,
+        mapping: &Mapping,
+        identity: Identity,
+        version: Version,
+    ) -> Option<Identity> {
+        self.counters.judged += 1;
+        let stacks: Vec<_> = locate::locate(file).into_iter().map(Stack::new).collect();
+        if stacks.is_empty() {
+            if self.dismissed.len() >= MAX_DISMISSED {
+                self.dismissed.clear();
+            }
+            self.dismissed.insert(identity, version);
+            return None;
+        }
+        if self.objects.len() >= self.max_objects {
+            self.counters.over_limit += 1;
+            return None;
+        }
+        let mut object = Object {
+            path: mapping.path.to_string_lossy().into_owned(),
+            version,
+            stacks,
+            attempts: 0,
+            users: HashSet::new(),
+            namespace: maps::mount_namespace(pid),
+            // Until its user is entered.
+            unused_since: Some(Instant::now()),
+        };
+        hook(&mut self.attacher, &mut self.counters, &mut object, file);
+        self.objects.insert(identity, object);
+        Some(identity)
+    }
+
+    fn add_user(&mut self, pid: u32, identity: Identity, mapping: Mapping) {
+        let Some(object) = self.objects.get_mut(&identity) else { return };
+        object.unused_since = None;
+        object.users.insert(pid);
+        let process = self.processes.entry(pid).or_insert_with(|| {
+            self.events.push(ProcessEvent::Seen { pid });
+            Process { objects: HashMap::new(), namespace: maps::mount_namespace(pid) }
+        });
+        process.objects.insert(identity, Mapping { path: OsString::new(), ..mapping });
+    }
+
+    fn remove_user(&mut self, pid: u32, identity: Identity) {
+        let Some(object) = self.objects.get_mut(&identity) else { return };
+        object.users.remove(&pid);
+        if object.users.is_empty() {
+            object.unused_since = Some(Instant::now());
+        }
+        if object.namespace != self.own_namespace {
+            let soon = Instant::now() + FIRST_NAMESPACE_CHECK;
+            self.namespace_check = Some(self.namespace_check.map_or(soon, |due| due.min(soon)));
+        }
+    }
+
+    /// When [`Table::tick`] has something to do, if ever.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let lingers = self.objects.values().filter_map(|object| object.unused_since).min();
+        [lingers.map(|since| since + self.linger), self.namespace_check].into_iter().flatten().min()
+    }
+
+    /// Takes away hooks that nobody needs.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let over: Vec<Identity> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| object.unused_since.is_some_and(|since| now >= since + self.linger))
+            .map(|(identity, _)| *identity)
+            .collect();
+        over.into_iter().for_each(|identity| self.drop_object(identity));
+        if self.namespace_check.is_some_and(|due| now >= due) {
+            self.release_namespaces(now);
+        }
+    }
+
+    /// Hooks keep the mount through which they were made, and so a container's root. They go with its
+    /// last process; where another container maps the same file, they are made anew through that.
+    fn release_namespaces(&mut self, now: Instant) {
+        self.namespace_check = None;
+        let own = self.own_namespace;
+        let foreign = |object: &Object<A::Link>| object.namespace != own;
+        let Ok(inhabited) = maps::mount_namespaces() else { return };
+        let dead: Vec<Identity> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| foreign(object))
+            .filter(|(_, object)| object.namespace.is_none_or(|namespace| !inhabited.contains(&namespace)))
+            .map(|(identity, _)| *identity)
+            .collect();
+        for identity in dead {
+            self.rehook_elsewhere(identity);
+        }
+        // A namespace can lose its last process later; only objects without users wait for that.
+        if self.objects.values().any(|object| foreign(object) && object.unused_since.is_some()) {
+            self.namespace_check = Some(now + NAMESPACE_CHECK);
+        }
+    }
+
+    fn rehook_elsewhere(&mut self, identity: Identity) {
+        let user = self.objects.get(&identity).and_then(|object| {
+            object.users.iter().find_map(|pid| {
+                let process = self.processes.get(pid)?;
+                let mapping = process.objects.get(&identity)?;
+                let (file, ..) = file::open(&file::find(*pid, mapping).ok()?).ok()?;
+                Some((file, process.namespace))
+            })
+        });
+        let Some((file, namespace)) = user else { return self.drop_object(identity) };
+        let Some(object) = self.objects.get_mut(&identity) else { return };
+        // First off, then on: two sets of hooks would see every call twice.
+        unhook(&mut self.attacher, &mut self.counters, object);
+        object.namespace = namespace;
+        object.attempts = 0;
+        hook(&mut self.attacher, &mut self.counters, object, &file);
+    }
+
+    /// Tries again what the kernel refused altogether.
+    fn retry(&mut self) {
+        let refused: Vec<Identity> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| (1..MAX_ATTEMPTS).contains(&object.attempts) && !object.is_hooked())
+            .map(|(identity, _)| *identity)
+            .collect();
+        for identity in refused {
+            let attempts = self.objects.get(&identity).map_or(0, |object| object.attempts);
+            self.rehook_elsewhere(identity);
+            if let Some(object) = self.objects.get_mut(&identity).filter(|object| object.attempts > 0) {
+                object.attempts = attempts + 1;
+            }
+        }
+    }
+
+    fn drop_object(&mut self, identity: Identity) {
+        let Some(mut object) = self.objects.remove(&identity) else { return };
+        unhook(&mut self.attacher, &mut self.counters, &mut object);
+        for pid in object.users {
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.objects.remove(&identity);
+                if process.objects.is_empty() {
+                    self.ended(pid);
+                }
+            }
+        }
+    }
+
+    /// Takes all hooks away. No process is gone by that.
+    pub(super) fn clear(&mut self) {
+        let all: Vec<Identity> = self.objects.keys().copied().collect();
+        all.into_iter().for_each(|identity| self.drop_object(identity));
+        self.events.clear();
+    }
+
+    pub(super) fn report(&self) -> Vec<ObjectReport> {
+        let mut reports: Vec<ObjectReport> = self
+            .objects
+            .values()
+            .flat_map(|object| {
+                object.stacks.iter().map(|stack| ObjectReport {
+                    path: object.path.clone(),
+                    stack: stack.located.stack,
+                    state: stack.state(),
+                    users: object.users.len(),
+                })
+            })
+            .collect();
+        reports.sort_by(|a, b| a.path.cmp(&b.path));
+        reports
+    }
+}
+
+impl<L> Stack<L> {
+    fn new(located: Located) -> Self {
+        Self { located, links: Vec::new(), functions: Vec::new(), emulated: true, failed: Vec::new() }
+    }
+
+    fn state(&self) -> State {
+        match &self.located.plan {
+            Err(reason) => State::NotHooked { reason: reason.clone() },
+            Ok(_) if self.links.is_empty() => {
+                State::NotHooked { reason: Reason::AttachFailed(self.failed.join("; ")) }
+            }
+            Ok(_) => State::Hooked {
+                functions: self.functions.clone(),
+                emulated: self.emulated,
+                failed: self.failed.clone(),
+            },
+        }
+    }
+}
+
+/// Attaches every hook of every stack; one that fails leaves the others.
+fn hook<A: Attach>(attacher: &mut A, counters: &mut Counters, object: &mut Object<A::Link>, file: &File) {
+    // The kernel follows this to the very inode, be it deleted or out of our sight.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    for stack in &mut object.stacks {
+        let Ok(plan) = &stack.located.plan else { continue };
+        let mut transfers = false;
+        for hook in &plan.hooks {
+            match attacher.attach(hook, &path) {
+                Ok(link) => {
+                    transfers |= matches!(hook.kind, HookKind::Transfer(_));
+                    stack.links.push(link);
+                    stack.functions.push(hook.function);
+                    stack.emulated &= hook.emulated;
+                }
+                Err(error) => {
+                    counters.attach_failures += 1;
+                    tracing::warn!(object = object.path, function = hook.function, %error, "not hooked");
+                    stack.failed.push(format!("{}: {error}", hook.function));
+                }
+            }
+        }
+        if transfers {
+            counters.attached += 1;
+            tracing::info!(object = object.path, stack = plan.stack, functions = ?stack.functions, "hooked");
+        } else {
+            // The end of connections that are not seen is of no use.
+            stack.links.drain(..).for_each(|link| attacher.detach(link));
+            stack.functions.clear();
+            object.attempts = object.attempts.saturating_add(1);
+        }
+    }
+}
+
+fn unhook<A: Attach>(attacher: &mut A, counters: &mut Counters, object: &mut Object<A::Link>) {
+    for stack in &mut object.stacks {
+        if !stack.links.is_empty() {
+            counters.detached += 1;
+            tracing::info!(object = object.path, stack = stack.located.stack, "unhooked");
+        }
+        stack.links.drain(..).for_each(|link| attacher.detach(link));
+        stack.functions.clear();
+        stack.failed.clear();
+        stack.emulated = true;
+    }
+}

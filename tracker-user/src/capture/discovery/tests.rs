@@ -1,0 +1,419 @@
+//! With real processes and a stand-in for the kernel's probes.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Instant;
+
+use super::*;
+
+/// What the stand-in was told.
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    Attached { function: &'static str, inode: u64, at: Instant },
+    Detached { inode: u64 },
+}
+
+struct Recorder {
+    told: mpsc::Sender<Told>,
+    refuse: &'static [&'static str],
+}
+
+impl Attach for Recorder {
+    type Link = u64;
+    type Error = &'static str;
+
+    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<u64, &'static str> {
+        if self.refuse.contains(&hook.function) {
+            return Err("refused by the test");
+        }
+        let at = Instant::now();
+        let inode = fs::metadata(file).unwrap().ino();
+        self.told.send(Told::Attached { function: hook.function, inode, at }).unwrap();
+        Ok(inode)
+    }
+
+    fn detach(&mut self, inode: u64) {
+        // The receiver may have gone before the handle.
+        let _ = self.told.send(Told::Detached { inode });
+    }
+}
+
+struct Running {
+    told: Receiver<Told>,
+    events: Receiver<ProcessEvent>,
+    handle: Handle,
+}
+
+fn start(config: Config) -> Running {
+    start_refusing(config, &[])
+}
+
+fn start_refusing(config: Config, refuse: &'static [&'static str]) -> Running {
+    let (sender, told) = mpsc::channel();
+    let (seen, events) = mpsc::channel();
+    let attacher = Recorder { told: sender, refuse };
+    let handle = Discovery::start(config, attacher, move |event| seen.send(event).unwrap_or(())).unwrap();
+    Running { told, events, handle }
+}
+
+/// A libssl of this system, copied to where nobody has mapped it.
+fn unknown_libssl(folder: &Path) -> Option<PathBuf> {
+    let found = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib64/libssl.so.3", "/usr/lib/libssl.so.3"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let Some(found) = found else {
+        eprintln!("SKIPPED: no libssl.so.3 on this system");
+        return None;
+    };
+    let copy = folder.join("some name.so");
+    fs::copy(found, &copy).unwrap();
+    Some(copy)
+}
+
+/// A process that loads the library after `before` seconds, says so, and then waits for its input to end.
+fn user(library: &Path) -> Option<Child> {
+    let child = Command::new("python3")
+        .args([
+            "-c",
+            "import ctypes,sys; ctypes.CDLL(sys.argv[1]); print('loaded', flush=True); sys.stdin.read()",
+        ])
+        .arg(library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    match child {
+        Ok(child) => Some(child),
+        Err(error) => {
+            eprintln!("SKIPPED: python3 cannot be run: {error}");
+            None
+        }
+    }
+}
+
+fn wait_until_loaded(child: &mut Child) {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "loaded\n");
+}
+
+fn end(mut child: Child) {
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+fn has_side_band() -> bool {
+    let available = sideband::SideBand::open().is_ok();
+    if !available {
+        eprintln!("SKIPPED: perf_event_open is refused here");
+    }
+    available
+}
+
+/// Waits for what must come within ten seconds.
+fn wait_for<T>(receiver: &Receiver<T>, mut wanted: impl FnMut(&T) -> bool) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let got = receiver.recv_timeout(left).expect("it did not come in time");
+        if wanted(&got) {
+            return got;
+        }
+    }
+}
+
+fn object<'a>(snapshot: &'a Snapshot, path: &Path) -> Option<&'a ObjectReport> {
+    // A deleted file's path has a remark behind it.
+    snapshot.objects.iter().find(|object| object.path.starts_with(path.to_str().unwrap()))
+}
+
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The first sight, hooking, users and the end of an object that appears while we run.
+fn follow(config: Config) {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let inode = fs::metadata(&library).unwrap().ino();
+    let running = start(Config { linger: Duration::from_millis(300), ..config });
+    let Some(mut first) = user(&library) else { return };
+    wait_until_loaded(&mut first);
+    let is_ours = |told: &Told| matches!(told, Told::Attached { inode: its, .. } if *its == inode);
+    wait_for(&running.told, is_ours);
+    wait_for(&running.events, |event| *event == ProcessEvent::Seen { pid: first.id() });
+
+    let Some(mut second) = user(&library) else { return };
+    wait_until_loaded(&mut second);
+    wait_for(&running.events, |event| *event == ProcessEvent::Seen { pid: second.id() });
+    eventually("two users", || object(&running.handle.snapshot(), &library).is_some_and(|o| o.users == 2));
+    let snapshot = running.handle.snapshot();
+    let State::Hooked { functions, failed, .. } = &object(&snapshot, &library).unwrap().state else {
+        panic!("not hooked: {snapshot:?}");
+    };
+    assert!(functions.contains(&"SSL_free") && failed.is_empty(), "{functions:?} {failed:?}");
+
+    let pids = HashSet::from([first.id(), second.id()]);
+    end(first);
+    end(second);
+    let mut gone = HashSet::new();
+    while gone != pids {
+        if let ProcessEvent::Gone { pid } = wait_for(&running.events, |_| true) {
+            gone.extend(pids.get(&pid));
+        }
+    }
+    eventually("its end", || object(&running.handle.snapshot(), &library).is_none());
+    // Hooked once for both, and what was hooked is unhooked.
+    let rest: Vec<Told> = running.told.try_iter().collect();
+    assert_eq!(rest.iter().filter(|told| is_ours(told)).count(), functions.len() - 1);
+    assert_eq!(rest.iter().filter(|told| **told == Told::Detached { inode }).count(), functions.len());
+    running.handle.stop();
+}
+
+#[test]
+fn an_unknown_library_is_followed_by_the_side_band() {
+    if has_side_band() {
+        follow(Config { sweep_interval: Duration::from_secs(3600), ..Config::default() });
+    }
+}
+
+#[test]
+fn and_by_polling_where_there_is_none() {
+    follow(Config { side_band: false, poll_interval: Duration::from_millis(50), ..Config::default() });
+}
+
+#[test]
+fn a_deleted_library_of_a_running_process_is_hooked() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let inode = fs::metadata(&library).unwrap().ino();
+    let Some(mut child) = user(&library) else { return };
+    wait_until_loaded(&mut child);
+    fs::remove_file(&library).unwrap();
+    if fs::read_dir("/proc/self/map_files")
+        .and_then(|mut files| files.next().map_or(Ok(()), |file| fs::metadata(file?.path()).map(drop)))
+        .is_err()
+    {
+        eprintln!("SKIPPED: map_files cannot be followed without CAP_SYS_ADMIN");
+        return end(child);
+    }
+    let running = start(Config::default());
+    wait_for(&running.told, |told| matches!(told, Told::Attached { inode: its, .. } if *its == inode));
+    assert_eq!(object(&running.handle.snapshot(), &library).unwrap().users, 1);
+    end(child);
+}
+
+#[test]
+fn forked_processes_are_users_and_an_exec_ends_that() {
+    if !has_side_band() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let running = start(Config { sweep_interval: Duration::from_secs(3600), ..Config::default() });
+    let script = "import ctypes,os,sys\n\
+        ctypes.CDLL(sys.argv[1])\n\
+        pid = os.fork()\n\
+        if pid == 0:\n  sys.stdin.readline(); os.execvp('cat', ['cat'])\n\
+        print(pid, flush=True); os.waitpid(pid, 0)";
+    let mut parent = Command::new("python3")
+        .args(["-c", script])
+        .arg(&library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(parent.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let child: u32 = line.trim().parse().unwrap();
+    wait_for(&running.events, |event| *event == ProcessEvent::Seen { pid: child });
+    eventually("two users", || object(&running.handle.snapshot(), &library).is_some_and(|o| o.users == 2));
+    parent.stdin.as_mut().unwrap().write_all(b"now\n").unwrap();
+    wait_for(&running.events, |event| *event == ProcessEvent::Gone { pid: child });
+    eventually("one user", || object(&running.handle.snapshot(), &library).is_some_and(|o| o.users == 1));
+    end(parent);
+}
+
+#[test]
+fn a_refused_function_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let Some(mut child) = user(&library) else { return };
+    wait_until_loaded(&mut child);
+    let running = start_refusing(Config::default(), &["SSL_free"]);
+    let snapshot = running.handle.snapshot();
+    let State::Hooked { functions, failed, .. } = &object(&snapshot, &library).unwrap().state else {
+        panic!("not hooked: {snapshot:?}");
+    };
+    assert!(!functions.is_empty() && !functions.contains(&"SSL_free"));
+    assert_eq!(failed, &["SSL_free: refused by the test"]);
+    drop(running);
+
+    let all =
+        &["ssl_read_internal", "ssl_write_internal", "SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex"];
+    let running = start_refusing(Config::default(), all);
+    let snapshot = running.handle.snapshot();
+    let State::NotHooked { reason } = &object(&snapshot, &library).unwrap().state else {
+        panic!("hooked: {snapshot:?}");
+    };
+    assert_eq!(reason.label(), "attach_failed");
+    end(child);
+}
+
+#[test]
+fn the_tables_return_to_their_size() {
+    if !has_side_band() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let running = start(Config { linger: Duration::from_millis(200), ..Config::default() });
+    // Preloaded into a short-lived program: mapped, used, gone.
+    // `LD_PRELOAD` cannot name a path with a space, so a link does.
+    let link = folder.path().join("lib.so");
+    fs::hard_link(&library, &link).unwrap();
+    for _ in 0..200 {
+        assert!(Command::new("true").env("LD_PRELOAD", &link).status().unwrap().success());
+    }
+    eventually("no users of it are left", || object(&running.handle.snapshot(), &link).is_none());
+    let mut balance: HashSet<u32> = HashSet::new();
+    let mut seen = 0;
+    for event in running.events.try_iter() {
+        match event {
+            ProcessEvent::Seen { pid } => {
+                seen += 1;
+                balance.insert(pid);
+            }
+            ProcessEvent::Gone { pid } => assert!(balance.remove(&pid), "{pid} was never seen"),
+        }
+    }
+    assert!(seen >= 100, "only {seen} of 200 short-lived users were seen");
+    let left: Vec<_> = balance.into_iter().filter(|&pid| maps::has_ended(pid)).collect();
+    assert!(left.len() <= 1, "processes that have ended are still in the table: {left:?}");
+    assert!(running.handle.snapshot().counters.lost_records == 0);
+}
+
+#[test]
+fn a_survey_attaches_nothing_and_sees_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let Some(mut child) = user(&library) else { return };
+    wait_until_loaded(&mut child);
+    let snapshot = survey().unwrap();
+    assert!(matches!(object(&snapshot, &library).unwrap().state, State::Hooked { .. }));
+    end(child);
+}
+
+/// Runs a shell script as the first process of a mount namespace of its own. It has to say `loaded`, and
+/// to end with its input.
+fn in_namespace(script: &str, arguments: &[&Path]) -> Option<Child> {
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-e", "-c", script, "sh"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if line != "loaded\n" {
+        eprintln!("SKIPPED: no mount namespaces for this user, or no such mounts");
+        child.wait().unwrap();
+        return None;
+    }
+    Some(child)
+}
+
+const LOAD: &str = r#"exec python3 -c 'import ctypes,sys
+ctypes.CDLL(sys.argv[1]); print("loaded", flush=True); sys.stdin.read()' "#;
+
+#[test]
+fn hooks_go_with_the_last_process_of_a_mount_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let hidden = folder.path().join("hidden");
+    fs::create_dir(&hidden).unwrap();
+    let running = start(Config::default());
+    let script = format!(r#"mount -t tmpfs none "$2"; cp "$1" "$2/l.so"; {LOAD} "$2/l.so""#);
+    let Some(child) = in_namespace(&script, &[&library, &hidden]) else { return };
+    let path = hidden.join("l.so");
+    assert!(!path.exists(), "it can be seen from here");
+    eventually("hooked", || object(&running.handle.snapshot(), &path).is_some_and(|o| o.users == 1));
+    end(child);
+    let began = Instant::now();
+    eventually("unhooked", || object(&running.handle.snapshot(), &path).is_none());
+    assert!(began.elapsed() < Config::default().linger);
+}
+
+#[test]
+fn containers_of_one_image_share_the_hooks() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let Some(library) = unknown_libssl(&disk) else { return };
+    fs::rename(&library, disk.join("l.so")).unwrap();
+    let running = start(Config::default());
+    let script = format!(
+        r#"mkdir "$2"; mount -t overlay -o "lowerdir=$1:/var/empty-or-not$3" o "$2"; {LOAD} "$2/l.so""#
+    );
+    let second_layer = folder.path().join("layer");
+    fs::create_dir(&second_layer).unwrap();
+    let script = script.replace("/var/empty-or-not$3", "$3");
+    let roots = [folder.path().join("first"), folder.path().join("second")];
+    let Some(first) = in_namespace(&script, &[&disk, &roots[0], &second_layer]) else { return };
+    let Some(second) = in_namespace(&script, &[&disk, &roots[1], &second_layer]) else { return end(first) };
+    let of_ours = || {
+        let snapshot = running.handle.snapshot();
+        snapshot
+            .objects
+            .into_iter()
+            .find(|object| roots.iter().any(|root| object.path.starts_with(root.to_str().unwrap())))
+    };
+    eventually("both are users of one object", || of_ours().is_some_and(|object| object.users == 2));
+    let attached = running.handle.snapshot().counters.attached;
+    // The first takes its mount with it: the hooks move to the second.
+    end(first);
+    eventually("hooked anew", || running.handle.snapshot().counters.attached > attached);
+    eventually("one user", || {
+        of_ours().is_some_and(|object| object.users == 1 && matches!(object.state, State::Hooked { .. }))
+    });
+    end(second);
+    eventually("unhooked", || of_ours().is_none());
+}
+
+/// From the start of a program to the hooks in a library that nobody knew: printed, not judged.
+#[test]
+fn latency_is_printed() {
+    if !has_side_band() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = unknown_libssl(folder.path()) else { return };
+    let running = start(Config::default());
+    let mut last = Vec::new();
+    for round in 0..10 {
+        let fresh = folder.path().join(format!("libssl-{round}.so"));
+        fs::copy(&library, &fresh).unwrap();
+        let inode = fs::metadata(&fresh).unwrap().ino();
+        let began = Instant::now();
+        let mut child = Command::new("sleep").arg("0.3").env("LD_PRELOAD", &fresh).spawn().unwrap();
+        let Told::Attached { at, .. } = wait_for(
+            &running.told,
+            |told| matches!(told, Told::Attached { inode: its, function: "SSL_free", .. } if *its == inode),
+        ) else {
+            unreachable!()
+        };
+        last.push(at.duration_since(began));
+        child.wait().unwrap();
+    }
+    last.sort();
+    println!("spawn to last attach: {last:?}");
+}

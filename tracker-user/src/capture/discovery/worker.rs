@@ -1,0 +1,192 @@
+//! The thread that watches.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::record::Happening;
+use super::report::{ProcessEvent, Snapshot};
+use super::sideband::SideBand;
+use super::table::Table;
+use super::{Attach, Config, maps};
+
+/// A process whose first thread has ended is looked at after this long: the others end with it, or not.
+const REAP_AFTER: Duration = Duration::from_millis(50);
+/// How often it is looked at; afterwards the sweeps decide.
+const REAP_ATTEMPTS: u8 = 20;
+
+/// What the thread and its handle share.
+pub(super) struct Shared {
+    pub(super) snapshot: Mutex<Snapshot>,
+    pub(super) stop: AtomicBool,
+    pub(super) wake: OwnedFd,
+}
+
+pub(super) struct Worker<A: Attach, S> {
+    config: Config,
+    table: Table<A>,
+    sink: S,
+    shared: Arc<Shared>,
+    side_band: Option<SideBand>,
+    polling_because: Option<String>,
+    /// Processes whose first thread has ended: when to look, and how often that was done.
+    ending: HashMap<u32, (Instant, u8)>,
+    next_sweep: Instant,
+}
+
+impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
+    pub(super) fn new(config: Config, attacher: A, sink: S, shared: Arc<Shared>) -> Self {
+        let (side_band, polling_because) = if config.side_band {
+            match SideBand::open() {
+                Ok(band) => (Some(band), None),
+                Err(error) => {
+                    let reason = format!(
+                        "the kernel refuses perf_event_open ({error}): run as root, or with CAP_PERFMON"
+                    );
+                    tracing::warn!(reason, "new TLS libraries are found by polling only");
+                    (None, Some(reason))
+                }
+            }
+        } else {
+            (None, Some("switched off".to_owned()))
+        };
+        let table = Table::new(attacher, &config);
+        Self {
+            config,
+            table,
+            sink,
+            shared,
+            side_band,
+            polling_because,
+            ending: HashMap::new(),
+            next_sweep: Instant::now(),
+        }
+    }
+
+    /// The first look at all processes.
+    pub(super) fn look_around(&mut self) {
+        self.sweep();
+        self.publish();
+    }
+
+    pub(super) fn run(&mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let now = Instant::now();
+            if now >= self.next_sweep {
+                self.sweep();
+            }
+            self.reap(now);
+            self.table.tick(now);
+            self.publish();
+            self.wait();
+            self.drain();
+        }
+        self.table.clear();
+        self.publish();
+    }
+
+    fn sweep(&mut self) {
+        if let Some(band) = &mut self.side_band
+            && let Err(error) = band.follow_cpus()
+        {
+            tracing::warn!(%error, "a CPU that came online is not watched");
+        }
+        self.table.sweep();
+        let interval = match self.side_band {
+            Some(_) => self.config.sweep_interval,
+            None => self.config.poll_interval,
+        };
+        self.next_sweep = Instant::now() + interval;
+    }
+
+    fn drain(&mut self) {
+        let records = self.side_band.as_mut().map(SideBand::drain).unwrap_or_default();
+        for record in records {
+            match record.happening {
+                Happening::Mapped { pid, mapping } => self.table.mapped(pid, mapping),
+                Happening::Forked { pid, parent } => {
+                    self.ending.remove(&pid);
+                    self.table.forked(pid, parent);
+                }
+                Happening::Executed { pid } => {
+                    self.ending.remove(&pid);
+                    self.table.ended(pid);
+                }
+                Happening::LeaderExited { pid } => {
+                    if self.table.is_known(pid) {
+                        self.ending.insert(pid, (Instant::now() + REAP_AFTER, 0));
+                    }
+                }
+                Happening::Lost(records) => {
+                    self.table.counters.lost_records += records;
+                    self.next_sweep = Instant::now();
+                }
+            }
+            self.tell();
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        let table = &mut self.table;
+        self.ending.retain(|&pid, (due, attempts)| {
+            if now < *due {
+                return true;
+            }
+            if maps::has_ended(pid) {
+                table.ended(pid);
+                return false;
+            }
+            *due = now + REAP_AFTER;
+            *attempts += 1;
+            *attempts < REAP_ATTEMPTS
+        });
+    }
+
+    fn tell(&mut self) {
+        self.table.take_events().into_iter().for_each(&mut self.sink);
+    }
+
+    fn publish(&mut self) {
+        self.tell();
+        let snapshot = Snapshot {
+            objects: self.table.report(),
+            counters: self.table.counters,
+            polling_because: self.polling_because.clone(),
+        };
+        *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    /// Sleeps until something happens or something is due.
+    fn wait(&mut self) {
+        let deadline = [Some(self.next_sweep), self.table.deadline()]
+            .into_iter()
+            .chain(self.ending.values().map(|(due, _)| Some(*due)))
+            .flatten()
+            .min()
+            .unwrap_or(self.next_sweep);
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let offline = {
+            let mut waits = vec![PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN)];
+            let events = self.side_band.iter().flat_map(SideBand::descriptors);
+            waits.extend(events.map(|event| PollFd::from_borrowed_fd(event, PollFlags::IN)));
+            if let Err(error) = poll(&mut waits, Some(&timeout))
+                && error != rustix::io::Errno::INTR
+            {
+                tracing::error!(%error, "discovery cannot wait for events");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            waits.iter().skip(1).position(|wait| wait.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+        };
+        if let (Some(index), Some(band)) = (offline, &mut self.side_band) {
+            band.remove(index);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! An ELF file, read a piece at a time.
+//!
+//! The files belong to others: they may be truncated, hostile, or 400 MB long, and they may change
+//! while they are read. So nothing is mapped (a file that shrinks under a mapping kills the process
+//! with `SIGBUS`), nothing is read whole, and every length that the file states is checked.
+
+use std::fs::File;
+use std::io;
+
+use object::LittleEndian as LE;
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
+use object::pod::{self, Pod};
+
+/// Program headers above this are not read; real files have a dozen.
+const MAX_SEGMENTS: u16 = 256;
+/// Section headers above this are not read; real files have up to a hundred.
+const MAX_SECTIONS: u16 = 8192;
+/// A symbol or string table above this is not searched.
+const MAX_TABLE: u64 = 1 << 30;
+
+/// Where the bytes of a file come from.
+pub trait Source {
+    /// Reads at `offset` until `buffer` is full or the file ends, and says how much was read.
+    ///
+    /// # Errors
+    /// The error of the read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+impl Source for File {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match std::os::unix::fs::FileExt::read_at(self, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Source for &[u8] {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+}
+
+/// The instruction set of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// x86-64.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+impl Architecture {
+    /// That of this program, and so of the probes that this host can run.
+    pub const HOST: Option<Self> = if cfg!(target_arch = "x86_64") {
+        Some(Self::X86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Self::Aarch64)
+    } else {
+        None
+    };
+}
+
+/// Why a file could not be read as an ELF file.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// Not an ELF file: nearly all mapped files that are no programs.
+    #[error("not an ELF file")]
+    NotElf,
+    /// An ELF file of another word size, byte order or machine.
+    #[error("ELF file for another kind of machine")]
+    ForeignMachine,
+    /// The headers contradict the file.
+    #[error("malformed ELF file: {0}")]
+    Malformed(&'static str),
+    /// Reading failed.
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A loadable part of the file.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    address: u64,
+    offset: u64,
+    length: u64,
+    executable: bool,
+}
+
+/// A symbol table and its string table, as file ranges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SymbolTable {
+    pub(super) symbols: (u64, u64),
+    pub(super) strings: (u64, u64),
+}
+
+/// The headers of an ELF file, and the means to read the rest.
+pub struct Image<'a> {
+    source: &'a dyn Source,
+    architecture: Architecture,
+    segments: Vec<Segment>,
+    symbol_tables: Vec<SymbolTable>,
+}
+
+impl<'a> Image<'a> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// [`ElfError`] says what is wrong with the file.
+    pub fn parse(source: &'a dyn Source) -> Result<Self, ElfError> {
+        // Look at the first bytes alone: most files end here.
+        let mut ident = [0; 20];
+        if source.read_at(0, &mut ident)? != ident.len() || !ident.starts_with(b"\x7fELF") {
+            return Err(ElfError::NotElf);
+        }
+        if ident[4] != elf::ELFCLASS64.0 || ident[5] != elf::ELFDATA2LSB.0 {
+            return Err(ElfError::ForeignMachine);
+        }
+        let header: FileHeader64<LE> = read_array(source, 0, 1)?
+            .into_iter()
+            .next()
+            .ok_or(ElfError::Malformed("it ends inside its header"))?;
+        let architecture = match header.e_machine.get(LE) {
+            elf::EM_X86_64 => Architecture::X86_64,
+            elf::EM_AARCH64 => Architecture::Aarch64,
+            _ => return Err(ElfError::ForeignMachine),
+        };
+        Ok(Self {
+            source,
+            architecture,
+            segments: segments(source, &header)?,
+            symbol_tables: symbol_tables(source, &header)?,
+        })
+    }
+
+    /// The instruction set.
+    #[must_use]
+    pub const fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// `.dynsym` first, then `.symtab`.
+    pub(super) fn symbol_tables(&self) -> &[SymbolTable] {
+        &self.symbol_tables
+    }
+
+    pub(super) const fn source(&self) -> &dyn Source {
+        self.source
+    }
+
+    /// The file offset of code at a virtual address, and how many bytes of its segment follow.
+    #[must_use]
+    pub fn code_offset(&self, address: u64) -> Option<(u64, u64)> {
+        self.segments.iter().filter(|segment| segment.executable).find_map(|segment| {
+            let into = address.checked_sub(segment.address)?;
+            let left = segment.length.checked_sub(into).filter(|&left| left > 0)?;
+            Some((segment.offset.checked_add(into)?, left))
+        })
+    }
+
+    /// Up to `limit` bytes of code from a virtual address on; empty where there is no code.
+    #[must_use]
+    pub fn code(&self, address: u64, limit: usize) -> Vec<u8> {
+        let Some((offset, left)) = self.code_offset(address) else { return Vec::new() };
+        let mut code = vec![0; limit.min(usize::try_from(left).unwrap_or(limit))];
+        let read = self.source.read_at(offset, &mut code).unwrap_or(0);
+        code.truncate(read);
+        code
+    }
+}
+
+fn segments(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<Segment>, ElfError> {
+    let count = header.e_phnum.get(LE);
+    if count > MAX_SEGMENTS || usize::from(header.e_phentsize.get(LE)) != size_of::<ProgramHeader64<LE>>() {
+        return Err(ElfError::Malformed("its program headers are not plausible"));
+    }
+    let headers: Vec<ProgramHeader64<LE>> = read_array(source, header.e_phoff.get(LE), count.into())?;
+    Ok(headers
+        .iter()
+        .filter(|header| header.p_type.get(LE) == elf::PT_LOAD)
+        .map(|header| Segment {
+            address: header.p_vaddr.get(LE),
+            offset: header.p_offset.get(LE),
+            length: header.p_filesz.get(LE),
+            executable: header.p_flags.get(LE).contains(elf::PF_X),
+        })
+        .collect())
+}
+
+/// A file without section headers has no tables, which is no error: it is merely stripped.
+fn symbol_tables(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<SymbolTable>, ElfError> {
+    let count = header.e_shnum.get(LE);
+    if header.e_shoff.get(LE) == 0 || count == 0 {
+        return Ok(Vec::new());
+    }
+    if count > MAX_SECTIONS || usize::from(header.e_shentsize.get(LE)) != size_of::<SectionHeader64<LE>>() {
+        return Err(ElfError::Malformed("its section headers are not plausible"));
+    }
+    let sections: Vec<SectionHeader64<LE>> = read_array(source, header.e_shoff.get(LE), count.into())?;
+    let range =
+        |section: &SectionHeader64<LE>| (section.sh_offset.get(LE), section.sh_size.get(LE).min(MAX_TABLE));
+    let mut tables = Vec::new();
+    for wanted in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
+        for section in sections.iter().filter(|section| section.sh_type.get(LE) == wanted).take(2) {
+            if let Some(strings) = sections.get(section.sh_link.get(LE) as usize) {
+                tables.push(SymbolTable { symbols: range(section), strings: range(strings) });
+            }
+        }
+    }
+    Ok(tables)
+}
+
+/// Reads `count` records; the caller has bounded the count.
+pub(super) fn read_array<T: Pod>(source: &dyn Source, offset: u64, count: usize) -> Result<Vec<T>, ElfError> {
+    let length = count * size_of::<T>();
+    // Words, so that the records are aligned.
+    let mut buffer = vec![0_u64; length.div_ceil(8)];
+    let bytes = pod::bytes_of_slice_mut(&mut buffer);
+    let read = source.read_at(offset, &mut bytes[..length])?;
+    match pod::slice_from_bytes::<T>(&bytes[..read], count) {
+        Ok((records, _)) => Ok(records.to_vec()),
+        Err(()) => Err(ElfError::Malformed("it ends inside a table")),
+    }
+}

@@ -1,0 +1,83 @@
+//! Judges a file: which TLS stacks are in it, and where their functions are to be probed.
+//!
+//! A [`Locator`] knows one way to recognise one family of stacks. All are asked, because one file can
+//! hold several stacks of which only one carries traffic: everything found is hooked, and traffic
+//! decides.
+
+mod elf;
+mod funnel;
+mod openssl;
+mod probe;
+mod symbols;
+
+pub use elf::{Architecture, ElfError, Image, Source};
+
+use super::HookPlan;
+
+/// Why a file that holds a TLS stack is not hooked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The file is for another kind of machine, run by an emulator.
+    #[error("built for another kind of machine")]
+    ForeignMachine,
+    /// The functions are known, but the kernel takes no probe on any instruction that would serve.
+    #[error("no instruction of its read and write functions can be probed")]
+    NoProbePoint,
+    /// The file could not be read to the end.
+    #[error("could not be read: {0}")]
+    Unreadable(String),
+    /// The kernel refused the probes.
+    #[error("could not be probed: {0}")]
+    AttachFailed(String),
+}
+
+impl Reason {
+    /// A few words that never change, for a metric's label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::ForeignMachine => "foreign_machine",
+            Self::NoProbePoint => "no_probe_point",
+            Self::Unreadable(_) => "unreadable",
+            Self::AttachFailed(_) => "attach_failed",
+        }
+    }
+}
+
+/// One stack in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// What was recognised, as in [`HookPlan::stack`].
+    pub stack: &'static str,
+    /// What to hook, or why nothing can be.
+    pub plan: Result<HookPlan, Reason>,
+}
+
+/// One way to find one family of TLS stacks.
+pub trait Locator: Sync {
+    /// Looks for the stack; `None` where the file does not hold it. A glance has to suffice for nearly
+    /// every file: each executable mapping of the host is shown to every locator once.
+    fn locate(&self, image: &Image<'_>) -> Option<Located>;
+}
+
+/// All locators, the cheapest first.
+const LOCATORS: [&dyn Locator; 1] = [&openssl::BySymbol];
+
+/// Everything that the locators find in a file; empty for a file without TLS, and for what is no ELF file.
+#[must_use]
+pub fn locate(source: &dyn Source) -> Vec<Located> {
+    let Ok(image) = Image::parse(source) else { return Vec::new() };
+    let foreign = Architecture::HOST != Some(image.architecture());
+    LOCATORS
+        .iter()
+        .filter_map(|locator| locator.locate(&image))
+        .map(|found| match found.plan {
+            Ok(_) if foreign => Located { plan: Err(Reason::ForeignMachine), ..found },
+            _ => found,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
