@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::maps::Mapping;
 
 /// `OVERLAYFS_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
-const OVERLAYFS: i64 = 0x794c_7630;
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 /// Stands for every overlay's device number.
 const ANY_OVERLAY: u64 = u64::MAX;
 
@@ -28,7 +28,7 @@ pub(super) struct Identity {
 /// Which content it has, as far as can be told without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Version {
-    size: u64,
+    pub(super) size: u64,
     modified: (i64, i64),
 }
 
@@ -72,7 +72,7 @@ pub(super) fn open(found: &Found) -> io::Result<(File, Identity, Version)> {
 
 fn found(path: PathBuf, metadata: &Metadata) -> Found {
     let overlay = rustix::fs::major(metadata.dev()) == 0
-        && rustix::fs::statfs(&path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS);
+        && rustix::fs::statfs(&path).is_ok_and(|statfs| statfs.f_type == OVERLAYFS);
     let identity = if overlay {
         Identity {
             device: ANY_OVERLAY,

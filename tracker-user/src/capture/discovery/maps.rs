@@ -27,6 +27,13 @@ pub(super) struct Mapping {
     pub(super) path: OsString,
 }
 
+impl Mapping {
+    /// The same without the path, which is long and only one way to the file.
+    pub(super) fn range(&self) -> Self {
+        Self { path: OsString::new(), ..*self }
+    }
+}
+
 /// Whether processes can be seen at all.
 pub(super) fn check() -> io::Result<()> {
     fs::metadata("/proc/self/maps").map(drop)

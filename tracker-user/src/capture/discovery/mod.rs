@@ -181,6 +181,7 @@ pub fn survey() -> Result<Snapshot, Error> {
     maps::check().map_err(Error::Proc)?;
     let mut table = Table::new(Nothing, &Config::default());
     table.sweep();
+    while table.catch_up() {}
     Ok(Snapshot { objects: table.report(), counters: table.counters, polling_because: None })
 }
 

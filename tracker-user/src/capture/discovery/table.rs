@@ -3,8 +3,7 @@
 //! Everything in here is bounded by what is alive: an object goes when its last user has gone and its
 //! hooks have lingered, a process when it ends.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -20,6 +19,11 @@ use crate::capture::locate::{self, Located, Reason};
 
 /// Files without TLS that are remembered as such; past that, all are forgotten and judged anew.
 const MAX_DISMISSED: usize = 64 * 1024;
+/// Files from this size on are judged when nothing else is to be done: to search the symbols of the
+/// largest takes a good part of a second, in which a small library would be hooked too late.
+const LARGE: u64 = 8 << 20;
+/// Mappings of large files that can wait.
+const MAX_POSTPONED: usize = 4096;
 /// Times that hooking is tried, if the kernel refuses everything.
 const MAX_ATTEMPTS: u8 = 3;
 /// How often it is asked whether the mount namespace of unused hooks still has a process.
@@ -54,6 +58,17 @@ impl<L> Object<L> {
     }
 }
 
+/// What is behind a mapping.
+#[derive(Clone, Copy)]
+enum Behind {
+    /// TLS.
+    Object(Identity),
+    /// Something else.
+    Nothing,
+    /// A large file that is not judged yet.
+    Unknown,
+}
+
 /// A process that maps TLS objects.
 struct Process {
     objects: HashMap<Identity, Mapping>,
@@ -69,6 +84,7 @@ pub(super) struct Table<A: Attach> {
     objects: HashMap<Identity, Object<A::Link>>,
     processes: HashMap<u32, Process>,
     dismissed: HashMap<Identity, Version>,
+    postponed: VecDeque<(u32, Mapping)>,
     namespace_check: Option<Instant>,
     events: Vec<ProcessEvent>,
     pub(super) counters: Counters,
@@ -84,6 +100,7 @@ impl<A: Attach> Table<A> {
             objects: HashMap::new(),
             processes: HashMap::new(),
             dismissed: HashMap::new(),
+            postponed: VecDeque::new(),
             namespace_check: None,
             events: Vec::new(),
             counters: Counters::default(),
@@ -97,9 +114,29 @@ impl<A: Attach> Table<A> {
 
     /// A process maps a file: hooks it where it is new and holds TLS.
     pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
-        if let Ok(Some(identity)) = self.identify(pid, &mapping) {
-            self.add_user(pid, identity, mapping);
+        match self.identify(pid, &mapping, false) {
+            Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
+            Ok(Behind::Unknown) => self.postpone(pid, mapping),
+            Ok(Behind::Nothing) | Err(_) => {}
         }
+    }
+
+    fn postpone(&mut self, pid: u32, mapping: Mapping) {
+        if self.postponed.len() < MAX_POSTPONED {
+            self.postponed.push_back((pid, mapping));
+        } else {
+            self.counters.unreachable += 1;
+        }
+    }
+
+    /// Judges one large file, if one waits, and says whether more do.
+    pub(super) fn catch_up(&mut self) -> bool {
+        if let Some((pid, mapping)) = self.postponed.pop_front()
+            && let Ok(Behind::Object(identity)) = self.identify(pid, &mapping, true)
+        {
+            self.add_user(pid, identity, &mapping);
+        }
+        !self.postponed.is_empty()
     }
 
     /// A process was made, with all the mappings of another.
@@ -107,7 +144,7 @@ impl<A: Attach> Table<A> {
         self.ended(pid); // One of the same id whose end was missed.
         let Some(objects) = self.processes.get(&parent).map(|parent| parent.objects.clone()) else { return };
         for (identity, mapping) in objects {
-            self.add_user(pid, identity, mapping);
+            self.add_user(pid, identity, &mapping);
         }
     }
 
@@ -138,10 +175,13 @@ impl<A: Attach> Table<A> {
             for mapping in mappings {
                 let known = identities.get(&mapping.alias).copied();
                 // One that could not be reached through this process may be through the next.
-                let Ok(identity) = known.map_or_else(|| self.identify(pid, &mapping), Ok) else { continue };
-                identities.insert(mapping.alias, identity);
-                if let Some(identity) = identity {
-                    held.insert(identity, mapping);
+                let found = known.map_or_else(|| self.identify(pid, &mapping, false), Ok);
+                let Ok(behind) = found else { continue };
+                identities.insert(mapping.alias, behind);
+                match behind {
+                    Behind::Object(identity) => drop(held.insert(identity, mapping)),
+                    Behind::Unknown => self.postpone(pid, mapping),
+                    Behind::Nothing => {}
                 }
             }
             self.reconcile(pid, held);
@@ -154,7 +194,7 @@ impl<A: Attach> Table<A> {
     /// Makes the table agree with what one process really maps.
     fn reconcile(&mut self, pid: u32, held: HashMap<Identity, Mapping>) {
         let Some(process) = self.processes.get_mut(&pid) else {
-            held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, mapping));
+            held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, &mapping));
             return;
         };
         // The first thread may have ended before the others, and then nothing is read.
@@ -168,28 +208,32 @@ impl<A: Attach> Table<A> {
         for identity in dropped {
             self.remove_user(pid, identity);
         }
-        held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, mapping));
+        held.into_iter().for_each(|(identity, mapping)| self.add_user(pid, identity, &mapping));
         if empty {
             self.ended(pid);
         }
     }
 
-    /// The TLS object behind a mapping, judged where it is new; `None` where it is none.
-    fn identify(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Option<Identity>> {
+    /// What is behind a mapping; a file that is new is judged, unless it is large and that is too long.
+    fn identify(&mut self, pid: u32, mapping: &Mapping, take_your_time: bool) -> io::Result<Behind> {
         let reached = file::find(pid, mapping).and_then(|found| {
             let known = self.objects.get(&found.identity).map(|object| object.version);
             if known == Some(found.version) {
-                return Ok(Some(found.identity));
+                return Ok(Behind::Object(found.identity));
             }
             if self.dismissed.get(&found.identity) == Some(&found.version) {
-                return Ok(None);
+                return Ok(Behind::Nothing);
+            }
+            if found.version.size >= LARGE && !take_your_time {
+                return Ok(Behind::Unknown);
             }
             let (file, identity, version) = file::open(&found)?;
             if known.is_some() {
                 // Written over in place: what was known of it is void.
                 self.drop_object(found.identity);
             }
-            Ok(self.judge(&file, pid, mapping, identity, version))
+            let judged = self.judge(&file, pid, mapping, identity, version);
+            Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
         self.counters.unreachable += u64::from(reached.is_err());
         reached
@@ -231,7 +275,7 @@ impl<A: Attach> Table<A> {
         Some(identity)
     }
 
-    fn add_user(&mut self, pid: u32, identity: Identity, mapping: Mapping) {
+    fn add_user(&mut self, pid: u32, identity: Identity, mapping: &Mapping) {
         let Some(object) = self.objects.get_mut(&identity) else { return };
         object.unused_since = None;
         object.users.insert(pid);
@@ -239,7 +283,7 @@ impl<A: Attach> Table<A> {
             self.events.push(ProcessEvent::Seen { pid });
             Process { objects: HashMap::new(), namespace: maps::mount_namespace(pid) }
         });
-        process.objects.insert(identity, Mapping { path: OsString::new(), ..mapping });
+        process.objects.insert(identity, mapping.range());
     }
 
     fn remove_user(&mut self, pid: u32, identity: Identity) {

@@ -140,11 +140,11 @@ fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 /// The first sight, hooking, users and the end of an object that appears while we run.
-fn follow(config: Config) {
+fn follow(config: &Config) {
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = unknown_libssl(folder.path()) else { return };
     let inode = fs::metadata(&library).unwrap().ino();
-    let running = start(Config { linger: Duration::from_millis(300), ..config });
+    let running = start(Config { linger: Duration::from_millis(300), ..config.clone() });
     let Some(mut first) = user(&library) else { return };
     wait_until_loaded(&mut first);
     let is_ours = |told: &Told| matches!(told, Told::Attached { inode: its, .. } if *its == inode);
@@ -181,13 +181,13 @@ fn follow(config: Config) {
 #[test]
 fn an_unknown_library_is_followed_by_the_side_band() {
     if has_side_band() {
-        follow(Config { sweep_interval: Duration::from_secs(3600), ..Config::default() });
+        follow(&Config { sweep_interval: Duration::from_secs(3600), ..Config::default() });
     }
 }
 
 #[test]
 fn and_by_polling_where_there_is_none() {
-    follow(Config { side_band: false, poll_interval: Duration::from_millis(50), ..Config::default() });
+    follow(&Config { side_band: false, poll_interval: Duration::from_millis(50), ..Config::default() });
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn latency_is_printed() {
         fs::copy(&library, &fresh).unwrap();
         let inode = fs::metadata(&fresh).unwrap().ino();
         let began = Instant::now();
-        let mut child = Command::new("sleep").arg("0.3").env("LD_PRELOAD", &fresh).spawn().unwrap();
+        let child = Command::new("cat").env("LD_PRELOAD", &fresh).stdin(Stdio::piped()).spawn().unwrap();
         let Told::Attached { at, .. } = wait_for(
             &running.told,
             |told| matches!(told, Told::Attached { inode: its, function: "SSL_free", .. } if *its == inode),
@@ -412,7 +412,7 @@ fn latency_is_printed() {
             unreachable!()
         };
         last.push(at.duration_since(began));
-        child.wait().unwrap();
+        end(child);
     }
     last.sort();
     println!("spawn to last attach: {last:?}");

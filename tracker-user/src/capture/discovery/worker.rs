@@ -16,6 +16,8 @@ use super::{Attach, Config, maps};
 
 /// A process whose first thread has ended is looked at after this long: the others end with it, or not.
 const REAP_AFTER: Duration = Duration::from_millis(50);
+/// The start takes no longer, even where large programs appear faster than they can be judged.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often it is looked at; afterwards the sweeps decide.
 const REAP_ATTEMPTS: u8 = 20;
 
@@ -69,7 +71,11 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
 
     /// The first look at all processes.
     pub(super) fn look_around(&mut self) {
+        let until = Instant::now() + LOOK_AROUND;
         self.sweep();
+        while self.table.catch_up() && Instant::now() < until {
+            self.drain();
+        }
         self.publish();
     }
 
@@ -81,8 +87,9 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             }
             self.reap(now);
             self.table.tick(now);
+            let more = self.table.catch_up();
             self.publish();
-            self.wait();
+            self.wait(more);
             self.drain();
         }
         self.table.clear();
@@ -160,15 +167,15 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
         *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    /// Sleeps until something happens or something is due.
-    fn wait(&mut self) {
+    /// Sleeps until something happens or something is due; only looks, where there is more to do.
+    fn wait(&mut self, more: bool) {
         let deadline = [Some(self.next_sweep), self.table.deadline()]
             .into_iter()
             .chain(self.ending.values().map(|(due, _)| Some(*due)))
             .flatten()
             .min()
             .unwrap_or(self.next_sweep);
-        let timeout = deadline.saturating_duration_since(Instant::now());
+        let timeout = if more { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),

@@ -157,13 +157,13 @@ impl Registers {
             _ => None,
         };
         for used in info.info(instruction).used_registers() {
-            let read = matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
-            let register = used.register().full_register();
-            if !read && !(register == Register::RSP && instruction.op0_register() != Register::RSP) {
-                // Stack arithmetic stays on the stack.
-                let kept = if register == Register::RSP { Value::Stack } else { Value::Unknown };
-                self.set(register, kept);
+            if matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None) {
+                continue;
             }
+            // Stack arithmetic stays on the stack.
+            let register = used.register().full_register();
+            let value = if register == Register::RSP { Value::Stack } else { Value::Unknown };
+            self.set(register, value);
         }
         if let (Some(value), OpKind::Register) = (value, instruction.op0_kind()) {
             self.set(instruction.op0_register(), value);

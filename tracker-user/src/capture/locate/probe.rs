@@ -100,14 +100,13 @@ fn spoils(info: &mut InstructionInfoFactory, instruction: &Instruction, need: Ne
             used.access(),
             OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
         );
-        let needed = match (need, used.register().full_register()) {
-            (_, Register::RDI) => true,
-            (Need::Call, Register::RSI | Register::RDX | Register::RCX | Register::R8 | Register::RSP) => {
-                true
+        let needed = match need {
+            Need::FirstArgument => &[Register::RDI][..],
+            Need::Call => {
+                &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::RSP]
             }
-            _ => false,
         };
-        written && needed
+        written && needed.contains(&used.register().full_register())
     })
 }
 
