@@ -85,3 +85,37 @@ fn found(path: PathBuf, metadata: &Metadata) -> Found {
     let version = Version { size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) };
     Found { path, identity, version }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::discovery::maps;
+
+    /// This program's own mapping, at an address where `map_files` has none.
+    fn elsewhere() -> Mapping {
+        let program = std::env::current_exe().unwrap();
+        let mappings = maps::mappings(std::process::id()).unwrap();
+        let real = mappings.into_iter().find(|mapping| mapping.path == program).unwrap();
+        Mapping { start: 0x1000, end: 0x2000, ..real }
+    }
+
+    #[test]
+    fn the_path_below_the_root_serves_where_map_files_does_not() {
+        let pid = std::process::id();
+        let found = find(pid, &elsewhere()).unwrap();
+        assert!(found.path.starts_with(format!("/proc/{pid}/root")));
+        let metadata = fs::metadata(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(found.identity, self::found(found.path.clone(), &metadata).identity);
+        let (_, identity, version) = open(&found).unwrap();
+        assert_eq!((identity, version), (found.identity, found.version));
+    }
+
+    #[test]
+    fn but_not_where_another_file_has_its_path() {
+        let mut mapping = elsewhere();
+        mapping.alias.inode += 1;
+        assert!(find(std::process::id(), &mapping).is_err());
+        mapping.path = "relative".into();
+        assert!(find(std::process::id(), &mapping).is_err());
+    }
+}

@@ -1,6 +1,6 @@
 //! `/proc` as discovery needs it: processes, their executable file mappings, their mount namespaces.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -82,14 +82,14 @@ pub(super) fn mount_namespace(pid: u32) -> Option<u64> {
     fs::metadata(format!("/proc/{pid}/ns/mnt")).ok().map(|metadata| metadata.ino())
 }
 
-/// The mount namespace of this process.
-pub(super) fn own_mount_namespace() -> Option<u64> {
-    fs::metadata("/proc/self/ns/mnt").ok().map(|metadata| metadata.ino())
+/// The mount namespaces that last as long as we do: our own, and that of the first process.
+pub(super) fn lasting_mount_namespaces() -> [Option<u64>; 2] {
+    [mount_namespace(std::process::id()), mount_namespace(1)]
 }
 
-/// All mount namespaces with a process in them.
-pub(super) fn mount_namespaces() -> io::Result<HashSet<u64>> {
-    Ok(processes()?.filter_map(mount_namespace).collect())
+/// All mount namespaces with a process in them, and one such process.
+pub(super) fn mount_namespaces() -> io::Result<HashMap<u64, u32>> {
+    Ok(processes()?.filter_map(|pid| Some((mount_namespace(pid)?, pid))).collect())
 }
 
 /// Whether nothing of a process runs any more: it is gone, or its last thread waits to be reaped.
@@ -132,6 +132,6 @@ mod tests {
         assert!(processes().unwrap().any(|id| id == pid));
         let program = std::env::current_exe().unwrap();
         assert!(mappings(pid).unwrap().iter().any(|mapping| mapping.path == program));
-        assert_eq!(mount_namespace(pid), own_mount_namespace());
+        assert!(mount_namespaces().unwrap().contains_key(&mount_namespace(pid).unwrap()));
     }
 }

@@ -9,6 +9,7 @@
 
 mod file;
 mod maps;
+mod object;
 mod record;
 mod report;
 mod sideband;

@@ -72,7 +72,8 @@ pub struct Counters {
     pub attach_failures: u64,
     /// Files read to be judged.
     pub judged: u64,
-    /// Mapped files that could not be reached or read, mostly of processes that ended meanwhile.
+    /// Mapped files, not seen before, that could not be reached or read: mostly of processes that ended
+    /// meanwhile. Whether they held TLS is not known.
     pub unreachable: u64,
     /// TLS objects left out because there were too many.
     pub over_limit: u64,

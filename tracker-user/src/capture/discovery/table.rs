@@ -6,18 +6,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::file::{self, Identity, Version};
-use super::maps::{self, Mapping};
-use super::report::{Counters, ObjectReport, ProcessEvent, State};
+use super::maps::{self, Alias, Mapping};
+use super::object::Object;
+use super::report::{Counters, ObjectReport, ProcessEvent};
 use super::{Attach, Config};
-use crate::capture::HookKind;
-use crate::capture::locate::{self, Located, Reason};
+use crate::capture::locate;
 
-/// Files without TLS that are remembered as such; past that, all are forgotten and judged anew.
+/// Files remembered as seen or as without TLS; past that, all are forgotten and judged anew.
 const MAX_DISMISSED: usize = 64 * 1024;
 /// Files from this size on are judged when nothing else is to be done: to search the symbols of the
 /// largest takes a good part of a second, in which a small library would be hooked too late.
@@ -30,33 +28,6 @@ const MAX_ATTEMPTS: u8 = 3;
 const NAMESPACE_CHECK: Duration = Duration::from_secs(1);
 /// How soon after an object lost a user.
 const FIRST_NAMESPACE_CHECK: Duration = Duration::from_millis(100);
-
-/// One stack of an object.
-struct Stack<L> {
-    located: Located,
-    links: Vec<L>,
-    functions: Vec<&'static str>,
-    emulated: bool,
-    failed: Vec<String>,
-}
-
-/// A file with TLS in it.
-struct Object<L> {
-    path: String,
-    version: Version,
-    stacks: Vec<Stack<L>>,
-    attempts: u8,
-    users: HashSet<u32>,
-    /// The mount namespace that the hooks keep alive.
-    namespace: Option<u64>,
-    unused_since: Option<Instant>,
-}
-
-impl<L> Object<L> {
-    fn is_hooked(&self) -> bool {
-        self.stacks.iter().any(|stack| !stack.links.is_empty())
-    }
-}
 
 /// What is behind a mapping.
 #[derive(Clone, Copy)]
@@ -80,10 +51,14 @@ pub(super) struct Table<A: Attach> {
     attacher: A,
     linger: Duration,
     max_objects: usize,
-    own_namespace: Option<u64>,
+    lasting_namespaces: [Option<u64>; 2],
+    /// A process in each of the other mount namespaces, so that one look tells whether it is in use.
+    inhabitants: HashMap<u64, u32>,
     objects: HashMap<Identity, Object<A::Link>>,
     processes: HashMap<u32, Process>,
     dismissed: HashMap<Identity, Version>,
+    /// Names of files that were reached before: if one of these cannot be, nothing new is missed.
+    reached: HashSet<Alias>,
     postponed: VecDeque<(u32, Mapping)>,
     namespace_check: Option<Instant>,
     events: Vec<ProcessEvent>,
@@ -96,10 +71,12 @@ impl<A: Attach> Table<A> {
             attacher,
             linger: config.linger,
             max_objects: config.max_objects,
-            own_namespace: maps::own_mount_namespace(),
+            lasting_namespaces: maps::lasting_mount_namespaces(),
+            inhabitants: HashMap::new(),
             objects: HashMap::new(),
             processes: HashMap::new(),
             dismissed: HashMap::new(),
+            reached: HashSet::new(),
             postponed: VecDeque::new(),
             namespace_check: None,
             events: Vec::new(),
@@ -216,7 +193,7 @@ impl<A: Attach> Table<A> {
 
     /// What is behind a mapping; a file that is new is judged, unless it is large and that is too long.
     fn identify(&mut self, pid: u32, mapping: &Mapping, take_your_time: bool) -> io::Result<Behind> {
-        let reached = file::find(pid, mapping).and_then(|found| {
+        let behind = file::find(pid, mapping).and_then(|found| {
             let known = self.objects.get(&found.identity).map(|object| object.version);
             if known == Some(found.version) {
                 return Ok(Behind::Object(found.identity));
@@ -235,8 +212,15 @@ impl<A: Attach> Table<A> {
             let judged = self.judge(&file, pid, mapping, identity, version);
             Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
-        self.counters.unreachable += u64::from(reached.is_err());
-        reached
+        if behind.is_ok() {
+            if self.reached.len() >= MAX_DISMISSED {
+                self.reached.clear();
+            }
+            self.reached.insert(mapping.alias);
+        } else if !self.reached.contains(&mapping.alias) {
+            self.counters.unreachable += 1;
+        }
+        behind
     }
 
     fn judge(
@@ -248,8 +232,8 @@ impl<A: Attach> Table<A> {
         version: Version,
     ) -> Option<Identity> {
         self.counters.judged += 1;
-        let stacks: Vec<_> = locate::locate(file).into_iter().map(Stack::new).collect();
-        if stacks.is_empty() {
+        let located = locate::locate(file);
+        if located.is_empty() {
             if self.dismissed.len() >= MAX_DISMISSED {
                 self.dismissed.clear();
             }
@@ -260,17 +244,9 @@ impl<A: Attach> Table<A> {
             self.counters.over_limit += 1;
             return None;
         }
-        let mut object = Object {
-            path: mapping.path.to_string_lossy().into_owned(),
-            version,
-            stacks,
-            attempts: 0,
-            users: HashSet::new(),
-            namespace: maps::mount_namespace(pid),
-            // Until its user is entered.
-            unused_since: Some(Instant::now()),
-        };
-        hook(&mut self.attacher, &mut self.counters, &mut object, file);
+        let path = mapping.path.to_string_lossy().into_owned();
+        let mut object = Object::new(path, version, located, maps::mount_namespace(pid));
+        object.hook(&mut self.attacher, &mut self.counters, file);
         self.objects.insert(identity, object);
         Some(identity)
     }
@@ -292,7 +268,7 @@ impl<A: Attach> Table<A> {
         if object.users.is_empty() {
             object.unused_since = Some(Instant::now());
         }
-        if object.namespace != self.own_namespace {
+        if !self.lasting_namespaces.contains(&object.namespace) {
             let soon = Instant::now() + FIRST_NAMESPACE_CHECK;
             self.namespace_check = Some(self.namespace_check.map_or(soon, |due| due.min(soon)));
         }
@@ -322,14 +298,21 @@ impl<A: Attach> Table<A> {
     /// last process; where another container maps the same file, they are made anew through that.
     fn release_namespaces(&mut self, now: Instant) {
         self.namespace_check = None;
-        let own = self.own_namespace;
-        let foreign = |object: &Object<A::Link>| object.namespace != own;
-        let Ok(inhabited) = maps::mount_namespaces() else { return };
+        let lasting = self.lasting_namespaces;
+        let foreign = |object: &Object<A::Link>| !lasting.contains(&object.namespace);
+        let inhabited = |inhabitants: &HashMap<u64, u32>, namespace: u64| {
+            inhabitants.get(&namespace).is_some_and(|pid| maps::mount_namespace(*pid) == Some(namespace))
+        };
+        let mut used = self.objects.values().filter(|object| foreign(object)).filter_map(|o| o.namespace);
+        if !used.all(|namespace| inhabited(&self.inhabitants, namespace)) {
+            let Ok(inhabitants) = maps::mount_namespaces() else { return };
+            self.inhabitants = inhabitants;
+        }
         let dead: Vec<Identity> = self
             .objects
             .iter()
             .filter(|(_, object)| foreign(object))
-            .filter(|(_, object)| object.namespace.is_none_or(|namespace| !inhabited.contains(&namespace)))
+            .filter(|(_, object)| object.namespace.is_none_or(|ns| !self.inhabitants.contains_key(&ns)))
             .map(|(identity, _)| *identity)
             .collect();
         for identity in dead {
@@ -353,10 +336,10 @@ impl<A: Attach> Table<A> {
         let Some((file, namespace)) = user else { return self.drop_object(identity) };
         let Some(object) = self.objects.get_mut(&identity) else { return };
         // First off, then on: two sets of hooks would see every call twice.
-        unhook(&mut self.attacher, &mut self.counters, object);
+        object.unhook(&mut self.attacher, &mut self.counters);
         object.namespace = namespace;
         object.attempts = 0;
-        hook(&mut self.attacher, &mut self.counters, object, &file);
+        object.hook(&mut self.attacher, &mut self.counters, &file);
     }
 
     /// Tries again what the kernel refused altogether.
@@ -378,7 +361,7 @@ impl<A: Attach> Table<A> {
 
     fn drop_object(&mut self, identity: Identity) {
         let Some(mut object) = self.objects.remove(&identity) else { return };
-        unhook(&mut self.attacher, &mut self.counters, &mut object);
+        object.unhook(&mut self.attacher, &mut self.counters);
         for pid in object.users {
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.objects.remove(&identity);
@@ -397,86 +380,8 @@ impl<A: Attach> Table<A> {
     }
 
     pub(super) fn report(&self) -> Vec<ObjectReport> {
-        let mut reports: Vec<ObjectReport> = self
-            .objects
-            .values()
-            .flat_map(|object| {
-                object.stacks.iter().map(|stack| ObjectReport {
-                    path: object.path.clone(),
-                    stack: stack.located.stack,
-                    state: stack.state(),
-                    users: object.users.len(),
-                })
-            })
-            .collect();
+        let mut reports: Vec<_> = self.objects.values().flat_map(Object::reports).collect();
         reports.sort_by(|a, b| a.path.cmp(&b.path));
         reports
-    }
-}
-
-impl<L> Stack<L> {
-    fn new(located: Located) -> Self {
-        Self { located, links: Vec::new(), functions: Vec::new(), emulated: true, failed: Vec::new() }
-    }
-
-    fn state(&self) -> State {
-        match &self.located.plan {
-            Err(reason) => State::NotHooked { reason: reason.clone() },
-            Ok(_) if self.links.is_empty() => {
-                State::NotHooked { reason: Reason::AttachFailed(self.failed.join("; ")) }
-            }
-            Ok(_) => State::Hooked {
-                functions: self.functions.clone(),
-                emulated: self.emulated,
-                failed: self.failed.clone(),
-            },
-        }
-    }
-}
-
-/// Attaches every hook of every stack; one that fails leaves the others.
-fn hook<A: Attach>(attacher: &mut A, counters: &mut Counters, object: &mut Object<A::Link>, file: &File) {
-    // The kernel follows this to the very inode, be it deleted or out of our sight.
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    for stack in &mut object.stacks {
-        let Ok(plan) = &stack.located.plan else { continue };
-        let mut transfers = false;
-        for hook in &plan.hooks {
-            match attacher.attach(hook, &path) {
-                Ok(link) => {
-                    transfers |= matches!(hook.kind, HookKind::Transfer(_));
-                    stack.links.push(link);
-                    stack.functions.push(hook.function);
-                    stack.emulated &= hook.emulated;
-                }
-                Err(error) => {
-                    counters.attach_failures += 1;
-                    tracing::warn!(object = object.path, function = hook.function, %error, "not hooked");
-                    stack.failed.push(format!("{}: {error}", hook.function));
-                }
-            }
-        }
-        if transfers {
-            counters.attached += 1;
-            tracing::info!(object = object.path, stack = plan.stack, functions = ?stack.functions, "hooked");
-        } else {
-            // The end of connections that are not seen is of no use.
-            stack.links.drain(..).for_each(|link| attacher.detach(link));
-            stack.functions.clear();
-            object.attempts = object.attempts.saturating_add(1);
-        }
-    }
-}
-
-fn unhook<A: Attach>(attacher: &mut A, counters: &mut Counters, object: &mut Object<A::Link>) {
-    for stack in &mut object.stacks {
-        if !stack.links.is_empty() {
-            counters.detached += 1;
-            tracing::info!(object = object.path, stack = stack.located.stack, "unhooked");
-        }
-        stack.links.drain(..).for_each(|link| attacher.detach(link));
-        stack.functions.clear();
-        stack.failed.clear();
-        stack.emulated = true;
     }
 }

@@ -16,10 +16,10 @@ use super::{Attach, Config, maps};
 
 /// A process whose first thread has ended is looked at after this long: the others end with it, or not.
 const REAP_AFTER: Duration = Duration::from_millis(50);
-/// The start takes no longer, even where large programs appear faster than they can be judged.
-const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// How often it is looked at; afterwards the sweeps decide.
 const REAP_ATTEMPTS: u8 = 20;
+/// The start takes no longer, even where large programs appear faster than they can be judged.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// What the thread and its handle share.
 pub(super) struct Shared {

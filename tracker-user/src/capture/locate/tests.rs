@@ -23,7 +23,9 @@ const THIN: &str = r"
 #endif
 typedef struct { int (*read)(void *, void *, size_t, size_t *); int state; int references; } SSL;
 extern void ERR_new(void), ERR_raise(int, int, const char *);
+#ifndef INTERNAL
 #define INTERNAL __attribute__((noinline, noclone)) static int
+#endif
 INTERNAL ssl_read_internal(SSL *s, void *b, size_t n, size_t *done) {
     if (s->read == NULL) { ERR_raise(20, 276, NULL); return -1; }
     if (s->state & 2) return 0;
@@ -175,6 +177,16 @@ fn what_both_variants_call_is_not_the_internal_function_where_that_is_inlined() 
         let names: Vec<_> = hooks(&library).iter().map(|hook| hook.function).collect();
         assert_eq!(names, ["SSL_write", "SSL_write_ex"], "{level}");
     }
+}
+
+/// Calls through the procedure linkage table may end in another file.
+#[test]
+fn an_import_is_not_the_internal_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let exported = ["-O2", "-DINTERNAL=__attribute__((noinline)) int", "-Wl,-Bno-symbolic"];
+    let Some(library) = compile(folder.path(), THIN, &exported) else { return };
+    let names: Vec<_> = hooks(&library).iter().map(|hook| hook.function).collect();
+    assert_eq!(names, ["SSL_read", "SSL_read_ex", "SSL_write", "SSL_write_ex", "SSL_free"]);
 }
 
 #[test]
