@@ -8,6 +8,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::cli::RunArgs;
+
 /// Where metrics are served unless the operator says otherwise: loopback only.
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9435";
 
@@ -132,6 +134,22 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// What the flags say, over what the file says, over the defaults.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn resolve(args: &RunArgs) -> Result<Self, ConfigError> {
+        let RunArgs { events, metrics_listen, config } = args;
+        let mut resolved = config.as_deref().map_or_else(|| Ok(Self::default()), Self::load)?;
+        if let Some(events) = events {
+            resolved.events.file = Some(events.clone());
+        }
+        if let Some(listen) = metrics_listen {
+            resolved.metrics.listen = *listen;
+        }
+        Ok(resolved)
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors
@@ -139,8 +157,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        let config: Self =
+            toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
         config.check()?;
         Ok(config)
     }
@@ -148,7 +166,11 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let Self { capture, discovery, metrics, events: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
-            if (low..=high).contains(&value) { Ok(()) } else { Err(ConfigError::Range { key, value, expected }) }
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { key, value, expected })
+            }
         };
         range(
             "capture.ring_bytes",

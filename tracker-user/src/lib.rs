@@ -10,10 +10,16 @@
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
 //! | [`export`] | [`export::Record`] | Prometheus, JSON lines |
 //!
+//! [`daemon`] joins them; [`doctor`] says what stands in the way.
+//!
 //! `stream` and `provider` do no I/O, take no clock and start no task: bytes and timestamps in,
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
 pub mod attribution;
 pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod doctor;
 pub mod export;
 pub mod provider;
 pub mod stream;

@@ -17,7 +17,7 @@ const LOST_BYTES: u64 = 1 << 20;
 
 /// What a connection speaks, as far as its first bytes tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Speaks {
+pub(crate) enum Speaks {
     /// Not known yet.
     #[default]
     Unknown,
@@ -29,22 +29,24 @@ pub enum Speaks {
 
 /// What has been seen of a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// Requests to an LLM's API, calls or not.
-    pub related: u32,
+    pub(crate) related: u32,
     /// Requests to anything else.
-    pub unrelated: u32,
+    pub(crate) unrelated: u32,
     /// All plaintext so far, both directions, bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
+    /// Plaintext since a message last began cleanly, bytes.
+    pub(crate) bytes_out_of_step: u64,
     /// The protocol.
-    pub speaks: Speaks,
+    pub(crate) speaks: Speaks,
 }
 
 impl Evidence {
     /// What follows from it. `Capture` and `Ignore` are final.
     #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        let Self { related, unrelated, bytes, speaks } = *self;
+    pub(crate) const fn verdict(&self) -> Verdict {
+        let Self { related, unrelated, bytes, bytes_out_of_step, speaks } = *self;
         if related > 0 {
             return Verdict::Capture;
         }
@@ -53,7 +55,7 @@ impl Evidence {
             Speaks::Http => unrelated >= UNRELATED_REQUESTS || (unrelated > 0 && bytes >= UNRELATED_BYTES),
             Speaks::Unknown => false,
         };
-        if given_up || bytes >= LOST_BYTES { Verdict::Ignore } else { Verdict::Unknown }
+        if given_up || bytes_out_of_step >= LOST_BYTES { Verdict::Ignore } else { Verdict::Unknown }
     }
 }
 
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     fn after(related: u32, unrelated: u32, bytes: u64, speaks: Speaks) -> Verdict {
-        Evidence { related, unrelated, bytes, speaks }.verdict()
+        Evidence { related, unrelated, bytes, bytes_out_of_step: 0, speaks }.verdict()
     }
 
     #[test]
@@ -86,9 +88,9 @@ mod tests {
 
     #[test]
     fn the_middle_of_an_unknown_stream_is_given_time() {
-        assert_eq!(after(0, 0, LOST_BYTES - 1, Speaks::Unknown), Verdict::Unknown);
-        assert_eq!(after(0, 0, LOST_BYTES - 1, Speaks::Http), Verdict::Unknown);
-        assert_eq!(after(0, 0, LOST_BYTES, Speaks::Unknown), Verdict::Ignore);
+        let lost = |bytes_out_of_step| Evidence { bytes_out_of_step, ..Evidence::default() }.verdict();
+        assert_eq!(lost(LOST_BYTES - 1), Verdict::Unknown);
+        assert_eq!(lost(LOST_BYTES), Verdict::Ignore);
         assert_eq!(after(0, 0, 10, Speaks::Other), Verdict::Ignore);
     }
 }

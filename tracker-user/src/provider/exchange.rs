@@ -138,7 +138,8 @@ impl Exchange {
     /// The exchange is over. `None` when it was no call after all.
     pub(super) fn end(mut self, compiled: &Compiled, end: End, at: Timestamp) -> Option<Call> {
         let dialect = compiled.dialect;
-        let complete = end == End::Complete;
+        // A request that was not seen whole takes nothing from the answer.
+        let complete = matches!(end, End::Complete | End::RequestCut);
         let (streaming, whole) = match &mut self.body {
             ResponseBody::Events(events) => {
                 let Events { decoder, event } = &mut **events;

@@ -1,0 +1,338 @@
+//! The daemon: joins the stages and runs them until it is told to stop.
+//!
+//! Three threads do the work: discovery (attaches and detaches), the pipeline (everything between the
+//! ring buffer and the sinks, in order) and the event log's writer; the metrics page is served beside.
+
+mod clock;
+mod pipeline;
+mod self_metrics;
+mod verdict;
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    attribution::{self, Attribution},
+    capture::{
+        AttachError, AttachedHook, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
+        KernelLog, Ring, Verdict, Verdicts,
+        discovery::{self, Attach, Discovery, ProcessEvent},
+    },
+    cli::RunArgs,
+    config::{CaptureConfig, Config},
+    doctor::environment,
+    export::{
+        HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sink,
+        Target,
+    },
+    provider::Catalog,
+};
+use pipeline::{Pipeline, SetVerdict};
+use self_metrics::Status;
+
+/// The kernel side, built by `cargo xtask build`.
+pub static KERNEL_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/llm-tracker.bpf.o"));
+
+/// Records taken from the ring before anything else gets a turn.
+const BATCH: usize = 1024;
+/// How often the pipeline looks after itself.
+const TICK: Duration = Duration::from_secs(1);
+/// How many ticks lie between two sweeps of the kernel side's table for processes that are gone.
+const TICKS_PER_SWEEP: u32 = 30;
+/// How long the event log may take to write what is queued when the daemon stops.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+/// Processes that discovery has found and the pipeline has not looked at yet. What is over it is
+/// looked at with the first call, if it still lives.
+const NOTICES: usize = 4096;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A sentence that says what is wrong and what to do. Nothing stays attached.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let config = Config::resolve(args)?;
+    refuse_early()?;
+    let http = HttpServer::bind(HttpConfig::new(config.metrics.listen))?;
+    let events = match &config.events.file {
+        None => None,
+        Some(file) => Some(Arc::new(JsonlSink::open(JsonlConfig::new(target(file)))?)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    let outcome = runtime.block_on(serve(&config, http, events.clone()));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(events) = events {
+        events.shutdown(LAST_WRITES);
+    }
+    outcome
+}
+
+/// What would fail later with a worse message, before anything is opened.
+fn refuse_early() -> Result<()> {
+    let checks = environment::checks();
+    if environment::suffices(&checks) {
+        return Ok(());
+    }
+    let reasons: Vec<_> = checks
+        .iter()
+        .filter(|check| check.outcome == environment::Outcome::Bad)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    bail!("this machine does not suffice: {} (`llm-tracker doctor` has the whole list)", reasons.join("; "))
+}
+
+fn target(file: &Path) -> Target {
+    if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
+}
+
+/// The kernel side's sizes from the configuration.
+#[must_use]
+pub(crate) fn kernel_config(capture: &CaptureConfig) -> KernelConfig {
+    let &CaptureConfig { ring_bytes, call_cap_bytes, max_connections } = capture;
+    KernelConfig { ring_bytes, call_cap_bytes, max_connections, ..KernelConfig::default() }
+}
+
+/// Discovery's settings from the configuration.
+#[must_use]
+pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
+    discovery::Config {
+        sweep_interval: config.discovery.sweep(),
+        linger: config.discovery.linger(),
+        ..discovery::Config::default()
+    }
+}
+
+async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>) -> Result<()> {
+    let debug = tracing::enabled!(tracing::Level::DEBUG);
+    let mut kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
+    let log = if debug { Some(kernel.take_log()?) } else { None };
+    let ring = kernel.take_ring()?;
+    let verdicts = kernel.take_verdicts()?;
+    let counters = kernel.take_counters()?;
+    let connections = kernel.take_connections()?;
+
+    let prometheus = Arc::new(PrometheusSink::new(PrometheusConfig {
+        max_series: config.metrics.max_series,
+        pid_label: config.metrics.pid_label,
+        ..PrometheusConfig::default()
+    }));
+    let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
+    if let Some(events) = &events {
+        sinks.push(events.clone());
+        let events = Arc::clone(events);
+        prometheus.add_source(Arc::new(move || events.samples()));
+    }
+
+    // The signals first: one that comes while the hooks are set takes them away again.
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+
+    let (notices_in, notices) = mpsc::channel(NOTICES);
+    let discovery_config = discovery_config(config);
+    let discovery = tokio::task::spawn_blocking(move || {
+        Discovery::start(discovery_config, KernelAttacher(kernel), move |event| {
+            if let ProcessEvent::Seen { pid } = event {
+                // Full: the process is looked at with its first call instead.
+                let _ = notices_in.try_send(pid);
+            }
+        })
+    });
+
+    let status = Arc::new(Mutex::new(Status::default()));
+    let pipeline = Pipeline::new(
+        Arc::new(Catalog::new()),
+        Attribution::new(attribution::Config::default()),
+        sinks,
+        KernelVerdicts { verdicts, failed: false },
+    );
+    let (end, ended) = oneshot::channel();
+    let work = Work { ring, notices, connections, log, pipeline, status: Arc::clone(&status) };
+    let pipeline = tokio::spawn(work.run(ended));
+
+    let discovery = discovery.await.context("discovery failed")??;
+    let discovery = Arc::new(Mutex::new(Some(discovery)));
+    prometheus.add_source(Arc::new({
+        let (status, discovery) = (Arc::clone(&status), Arc::clone(&discovery));
+        move || {
+            let snapshot = discovery
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .map(discovery::Handle::snapshot)
+                .unwrap_or_default();
+            let status = status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self_metrics::samples(&status, counters.read().ok(), &snapshot)
+        }
+    }));
+
+    let ready = Readiness::default();
+    ready.set(true);
+    let address = http.local_addr().context("the metrics address is gone")?;
+    tracing::info!("watching; metrics at http://{address}/metrics");
+    let (http_stop, http_stopped) = oneshot::channel::<()>();
+    let http = tokio::spawn(http.serve(prometheus, ready.clone(), async {
+        // An error means that the sender is gone, which is the same message.
+        let _ = http_stopped.await;
+    }));
+
+    let pipeline = {
+        let mut pipeline = pipeline;
+        loop {
+            tokio::select! {
+                () = stop.requested() => break Some(pipeline),
+                _ = hangup.recv() => {
+                    if let Some(events) = &events {
+                        events.reopen();
+                    }
+                }
+                ended = &mut pipeline => {
+                    ended.context("the pipeline failed")??;
+                    break None;
+                }
+            }
+        }
+    };
+    tracing::info!("stopping");
+    ready.set(false);
+    // Nothing new first, then what is on its way, then the last answers to whoever scrapes.
+    let handle = discovery.lock().unwrap_or_else(PoisonError::into_inner).take();
+    tokio::task::spawn_blocking(move || handle.map(discovery::Handle::stop))
+        .await
+        .context("detaching failed")?;
+    let _ = end.send(());
+    if let Some(pipeline) = pipeline {
+        pipeline.await.context("the pipeline failed")??;
+    }
+    let _ = http_stop.send(());
+    http.await.context("the metrics server failed")?.context("the metrics server failed")
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What the pipeline's task owns.
+struct Work {
+    ring: Ring,
+    notices: mpsc::Receiver<u32>,
+    connections: Connections,
+    log: Option<KernelLog>,
+    pipeline: Pipeline<KernelVerdicts>,
+    status: Arc<Mutex<Status>>,
+}
+
+impl Work {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0_u32;
+        let mut gone = HashSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                _ = tick.tick() => {
+                    self.pipeline.tick(clock::now());
+                    self.publish();
+                    if let Some(log) = &mut self.log {
+                        log.forward();
+                    }
+                    ticks = ticks.wrapping_add(1);
+                    if ticks.is_multiple_of(TICKS_PER_SWEEP) && !gone.is_empty() {
+                        self.connections.forget(|tgid| gone.contains(&tgid));
+                        gone.clear();
+                    }
+                }
+                Some(pid) = self.notices.recv() => self.pipeline.observe(pid),
+                ready = self.ring.wait() => {
+                    ready.context("the ring buffer cannot be waited for")?;
+                    self.drain(&mut gone);
+                }
+            }
+        }
+        // The hooks are gone: what is in the ring now is all that there will be.
+        while self.drain(&mut gone) == BATCH {}
+        self.pipeline.finish(clock::now());
+        self.publish();
+        Ok(())
+    }
+
+    fn drain(&mut self, gone: &mut HashSet<u32>) -> usize {
+        self.ring.drain(BATCH, |event| {
+            match event {
+                CaptureEvent::Exit { tgid, .. } | CaptureEvent::Exec { tgid, .. } => _ = gone.insert(tgid),
+                // The id is in use again: what the kernel side has of it is the new process's.
+                CaptureEvent::Opened(ref opened) => _ = gone.remove(&opened.connection.tgid),
+                _ => {}
+            }
+            self.pipeline.handle(event);
+        })
+    }
+
+    fn publish(&self) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pipeline.report(&mut status);
+        status.malformed_records = self.ring.malformed();
+    }
+}
+
+/// Joins discovery to the kernel side.
+pub(crate) struct KernelAttacher(pub(crate) Kernel);
+
+impl Attach for KernelAttacher {
+    type Link = AttachedHook;
+    type Error = AttachError;
+
+    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<AttachedHook, AttachError> {
+        self.0.attach(hook, file)
+    }
+}
+
+/// Joins the pipeline to the kernel side.
+struct KernelVerdicts {
+    verdicts: Verdicts,
+    /// Said once: a table that is full stays so for a while.
+    failed: bool,
+}
+
+impl SetVerdict for KernelVerdicts {
+    fn set(&mut self, connection: ConnectionId, verdict: Verdict) {
+        if let Err(error) = self.verdicts.set(connection, verdict)
+            && !std::mem::replace(&mut self.failed, true)
+        {
+            tracing::warn!(%error, "the kernel side did not take a verdict; it goes on copying that connection");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! One thread, one direction: what the kernel reports goes in, records come out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    clock::WallClock,
+    self_metrics::Status,
+    verdict::{Evidence, Speaks},
+};
+use crate::{
+    attribution::{Attribution, Origin},
+    capture::{CaptureEvent, Chunk, ConnectionId, Timestamp, Verdict},
+    export::{Record, Sink},
+    provider::{Call, Calls, Catalog, Interest},
+    stream::{self, Connection, Event, Protocol},
+};
+
+/// The most connections that are followed at once; the kernel side has its own bound, which is
+/// lower unless the operator raised it. What is over it is counted and not followed.
+const MAX_CONNECTIONS: usize = 1 << 20;
+/// How long a connection that was given up is remembered, so that what the kernel had sent before
+/// it heard of it does not make it anew, nanoseconds.
+const FORGET_AFTER: u64 = 5_000_000_000;
+
+/// Tells the kernel side what to do with a connection.
+pub(crate) trait SetVerdict {
+    /// Sets it; a connection that is gone by then is none of its business.
+    fn set(&mut self, connection: ConnectionId, verdict: Verdict);
+}
+
+/// What the pipeline has counted since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Connections seen.
+    pub(crate) connections: u64,
+    /// Connections that carried LLM traffic.
+    pub(crate) captured: u64,
+    /// Connections given up as none of our business.
+    pub(crate) ignored: u64,
+    /// Connections that speak HTTP/2, which is not decoded.
+    pub undecoded_http2: u64,
+    /// Connections that switched from HTTP/1.1 to another protocol (WebSocket), which is not decoded.
+    pub(crate) undecoded_upgraded: u64,
+    /// Connections that were not followed because there were too many.
+    pub(crate) refused: u64,
+    /// Calls that were not followed because their connection had too many in flight.
+    pub(crate) untracked: u64,
+    /// Calls that were still in flight when the daemon stopped.
+    pub(crate) unfinished: u64,
+    /// What the stream stage counted on connections that are closed.
+    pub(crate) stream: stream::Counters,
+}
+
+/// One connection that is followed.
+struct Followed {
+    stream: Connection,
+    calls: Calls,
+    evidence: Evidence,
+    verdict: Verdict,
+    /// What it speaks now is not decoded; counted once.
+    over: bool,
+    origin: Arc<Origin>,
+}
+
+/// A connection as the pipeline knows it.
+enum Tracked {
+    Followed(Box<Followed>),
+    /// Given up; kept only until what was under way has arrived.
+    Ignored,
+}
+
+/// Everything between the ring buffer and the sinks.
+pub(crate) struct Pipeline<V> {
+    catalog: Arc<Catalog>,
+    attribution: Attribution,
+    sinks: Vec<Arc<dyn Sink>>,
+    verdicts: V,
+    clock: WallClock,
+    connections: HashMap<ConnectionId, Tracked>,
+    by_process: HashMap<u32, Vec<ConnectionId>>,
+    forget: VecDeque<(Timestamp, ConnectionId)>,
+    counters: Counters,
+}
+
+impl<V: SetVerdict> Pipeline<V> {
+    /// An empty one.
+    #[must_use]
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        attribution: Attribution,
+        sinks: Vec<Arc<dyn Sink>>,
+        verdicts: V,
+    ) -> Self {
+        Self {
+            catalog,
+            attribution,
+            sinks,
+            verdicts,
+            clock: WallClock::new(),
+            connections: HashMap::new(),
+            by_process: HashMap::new(),
+            forget: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes what the kernel side reports, in its order.
+    pub(crate) fn handle(&mut self, event: CaptureEvent) {
+        match event {
+            CaptureEvent::Opened(opened) => {
+                let origin = self.attribution.opened(&opened);
+                self.follow(opened.connection, Some(origin), opened.cgroup_id);
+            }
+            CaptureEvent::Chunk(chunk) => self.chunk(&chunk),
+            CaptureEvent::Closed { connection, at } => {
+                self.close(connection, at);
+                self.unlist(connection);
+            }
+            CaptureEvent::Exec { tgid, at } => {
+                self.close_all(tgid, at);
+                self.attribution.exec(tgid);
+            }
+            CaptureEvent::Exit { tgid, at } => {
+                if !other_threads_live(tgid) {
+                    self.close_all(tgid, at);
+                    self.attribution.gone(tgid);
+                }
+            }
+        }
+    }
+
+    /// Discovery has found a process that maps a TLS library: the moment to learn who it is.
+    pub(crate) fn observe(&mut self, pid: u32) {
+        self.attribution.observe(pid);
+    }
+
+    /// What is due now and then.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        self.clock.refresh();
+        while let Some(&(at, connection)) = self.forget.front()
+            && now.0.saturating_sub(at.0) >= FORGET_AFTER
+        {
+            self.forget.pop_front();
+            if matches!(self.connections.get(&connection), Some(Tracked::Ignored)) {
+                self.connections.remove(&connection);
+                self.unlist(connection);
+            }
+        }
+    }
+
+    /// Ends everything that is in flight, because the daemon stops. What is known of these calls is
+    /// recorded as that of an interrupted call.
+    pub(crate) fn finish(&mut self, now: Timestamp) {
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        for connection in connections {
+            if let Some(Tracked::Followed(followed)) = self.connections.get(&connection) {
+                self.counters.unfinished += followed.calls.in_flight() as u64;
+            }
+            self.close(connection, now);
+        }
+        self.by_process.clear();
+    }
+
+    /// What is known of it now.
+    pub(crate) fn report(&self, status: &mut Status) {
+        let (mut undecided, mut captured) = (0, 0);
+        for tracked in self.connections.values() {
+            match tracked {
+                Tracked::Followed(followed) if followed.evidence.verdict() == Verdict::Capture => {
+                    captured += 1;
+                }
+                Tracked::Followed(_) => undecided += 1,
+                Tracked::Ignored => {}
+            }
+        }
+        status.undecided = undecided;
+        status.captured = captured;
+        status.pipeline = self.counters.clone();
+        status.attribution = self.attribution.counters();
+    }
+
+    /// Begins to follow a connection, where that is not done already.
+    fn follow(&mut self, connection: ConnectionId, origin: Option<Arc<Origin>>, cgroup_id: u64) {
+        if self.connections.contains_key(&connection) {
+            return;
+        }
+        self.counters.connections += 1;
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.counters.refused += 1;
+            return;
+        }
+        let origin = origin.unwrap_or_else(|| self.attribution.origin(connection.tgid, cgroup_id));
+        let followed = Followed {
+            stream: Connection::new(),
+            calls: Calls::new(Arc::clone(&self.catalog)),
+            evidence: Evidence::default(),
+            verdict: Verdict::Unknown,
+            over: false,
+            origin,
+        };
+        self.connections.insert(connection, Tracked::Followed(Box::new(followed)));
+        self.by_process.entry(connection.tgid).or_default().push(connection);
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) {
+        let connection = chunk.connection;
+        // Its opening may have been lost with a full ring.
+        self.follow(connection, None, chunk.cgroup_id);
+        let Some(Tracked::Followed(followed)) = self.connections.get_mut(&connection) else { return };
+        let Followed { stream, calls, evidence, verdict, over, origin } = &mut **followed;
+        let mut finished = Vec::new();
+        stream.push(chunk, &mut |event| {
+            if let Event::Request { head, .. } = &event {
+                match self.catalog.interest(head) {
+                    Interest::Call | Interest::Related => evidence.related += 1,
+                    Interest::Unrelated => evidence.unrelated += 1,
+                }
+            }
+            calls.handle(&event, &mut |call| finished.push(call));
+        });
+        self.counters.stream += stream.take_counters();
+        let stream::ConnectionState { protocol, bytes_out_of_step, exchanges: _ } = stream.state();
+        evidence.bytes += chunk.bytes.len() as u64;
+        evidence.bytes_out_of_step = bytes_out_of_step;
+        evidence.speaks = match protocol {
+            Protocol::Unknown => Speaks::Unknown,
+            Protocol::Http1 => Speaks::Http,
+            Protocol::Http2 | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
+        };
+        let before = std::mem::replace(verdict, evidence.verdict());
+        let now = *verdict;
+        if protocol.is_over() && !std::mem::replace(over, true) {
+            match protocol {
+                Protocol::Http2 => self.counters.undecoded_http2 += 1,
+                Protocol::Upgraded => self.counters.undecoded_upgraded += 1,
+                _ => {}
+            }
+        }
+        let origin = Arc::clone(origin);
+        for call in finished {
+            self.record(call, &origin);
+        }
+        if now != before {
+            self.decide(connection, now, chunk.timestamp);
+        }
+    }
+
+    /// Acts on a verdict that has just been reached.
+    fn decide(&mut self, connection: ConnectionId, verdict: Verdict, at: Timestamp) {
+        self.verdicts.set(connection, verdict);
+        match verdict {
+            Verdict::Unknown => {}
+            Verdict::Capture => self.counters.captured += 1,
+            Verdict::Ignore => {
+                self.counters.ignored += 1;
+                self.close(connection, at);
+                self.connections.insert(connection, Tracked::Ignored);
+                self.forget.push_back((at, connection));
+            }
+        }
+    }
+
+    /// Ends what is in flight on a connection, and forgets it.
+    fn close(&mut self, connection: ConnectionId, at: Timestamp) {
+        let Some(Tracked::Followed(mut followed)) = self.connections.remove(&connection) else { return };
+        let mut finished = Vec::new();
+        let Followed { stream, calls, origin, .. } = &mut *followed;
+        stream.close(at, &mut |event| calls.handle(&event, &mut |call| finished.push(call)));
+        self.counters.stream += stream.take_counters();
+        self.counters.untracked += calls.untracked();
+        for call in finished {
+            self.record(call, origin);
+        }
+    }
+
+    fn close_all(&mut self, tgid: u32, at: Timestamp) {
+        for connection in self.by_process.remove(&tgid).unwrap_or_default() {
+            self.close(connection, at);
+        }
+    }
+
+    /// Takes a connection off the list of its process.
+    fn unlist(&mut self, connection: ConnectionId) {
+        if let Some(list) = self.by_process.get_mut(&connection.tgid) {
+            list.retain(|other| *other != connection);
+            if list.is_empty() {
+                self.by_process.remove(&connection.tgid);
+            }
+        }
+    }
+
+    fn record(&mut self, call: Call, origin: &Arc<Origin>) {
+        let record = Record {
+            started_unix_nanos: self.clock.unix_nanos(call.started),
+            call,
+            origin: Origin::clone(origin),
+        };
+        for sink in &self.sinks {
+            sink.record(&record);
+        }
+    }
+}
+
+/// Whether a process whose leader has exited goes on in its other threads.
+fn other_threads_live(tgid: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{tgid}/task")).is_ok_and(|tasks| tasks.flatten().count() > 1)
+}

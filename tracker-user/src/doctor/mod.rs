@@ -1,0 +1,126 @@
+//! `llm-tracker doctor`: does this machine suffice, and what would be seen on it?
+
+pub mod environment;
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    capture::{
+        Kernel,
+        discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
+    },
+    cli::{DoctorArgs, RunArgs},
+    config::Config,
+    daemon,
+};
+
+/// Looks, says what it saw on standard output, and takes back everything it tried.
+///
+/// The answer is a failure where the daemon could not run.
+///
+/// # Errors
+/// The configuration cannot be used, or standard output cannot be written.
+pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let DoctorArgs { config } = args;
+    let config = Config::resolve(&RunArgs { config: config.clone(), ..RunArgs::default() })?;
+    let mut report = String::new();
+    let checks = environment::checks();
+    for check in &checks {
+        writeln!(report, "{check}")?;
+    }
+    let mut good = environment::suffices(&checks);
+    if good {
+        match try_all(&config) {
+            Ok((snapshot, processes)) => describe(&snapshot, processes, &mut report)?,
+            Err(error) => {
+                good = false;
+                writeln!(report, "FAIL  {:<14} {error:#}", "kernel side")?;
+            }
+        }
+    }
+    let verdict = if good { "llm-tracker can run here" } else { "llm-tracker cannot run here" };
+    writeln!(report, "\n{verdict}")?;
+    match io::stdout().write_all(report.as_bytes()) {
+        // Whoever wanted to read has gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write the report")?,
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does what the daemon does at its start: loads the kernel side and hooks what is in use. Everything
+/// is taken back before it returns.
+fn try_all(config: &Config) -> Result<(Snapshot, usize)> {
+    let kernel = Kernel::load(daemon::KERNEL_OBJECT, &daemon::kernel_config(&config.capture))?;
+    let processes = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&processes);
+    let discovery =
+        Discovery::start(daemon::discovery_config(config), daemon::KernelAttacher(kernel), move |event| {
+            if matches!(event, ProcessEvent::Seen { .. }) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        })?;
+    let snapshot = discovery.snapshot();
+    discovery.stop();
+    Ok((snapshot, processes.load(Ordering::Relaxed)))
+}
+
+/// Puts into words what was found.
+fn describe(snapshot: &Snapshot, processes: usize, report: &mut String) -> Result<(), std::fmt::Error> {
+    let Snapshot { objects, counters, polling_because } = snapshot;
+    writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
+    match polling_because {
+        None => writeln!(report, "ok    {:<14} the kernel tells of new mappings", "discovery")?,
+        Some(because) => writeln!(
+            report,
+            "warn  {:<14} new libraries are found by looking every two seconds: {because}",
+            "discovery"
+        )?,
+    }
+    if counters.unreachable > 0 {
+        writeln!(
+            report,
+            "warn  {:<14} {} mapped files could not be read; their processes may have ended meanwhile",
+            "discovery", counters.unreachable
+        )?;
+    }
+    if objects.is_empty() {
+        writeln!(
+            report,
+            "\nNo process uses a TLS library that is known. Programs that start later are seen."
+        )?;
+        return Ok(());
+    }
+    writeln!(report, "\nTLS libraries in use, by {processes} processes:")?;
+    let mut objects: Vec<_> = objects.iter().collect();
+    objects.sort_by(|a, b| (is_hooked(b), &a.path).cmp(&(is_hooked(a), &b.path)));
+    objects.into_iter().try_for_each(|object| describe_object(object, report))
+}
+
+const fn is_hooked(object: &ObjectReport) -> bool {
+    matches!(object.state, State::Hooked { .. })
+}
+
+fn describe_object(object: &ObjectReport, report: &mut String) -> std::fmt::Result {
+    let ObjectReport { path, stack, state, users } = object;
+    match state {
+        State::Hooked { functions, emulated, failed } => {
+            let cost = if *emulated { "" } else { "; the probes are of the slow kind" };
+            writeln!(report, "ok    {path}  {stack}, {users} processes: {}{cost}", functions.join(", "))?;
+            failed.iter().try_for_each(|error| writeln!(report, "warn  {path}  {error}"))
+        }
+        State::NotHooked { reason } => {
+            writeln!(report, "SEEN  {path}  {stack}, {users} processes, not hooked: {reason}")
+        }
+    }
+}
