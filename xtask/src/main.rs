@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`kernel`] | find a compiler and a linker for the kernel side, build its object, check its stack frames |
 //! | [`build`] | the whole build, and starting what was built |
-//! | [`test`], [`bench`], [`lint`] | the test suite, the benchmarks, clippy and the dependency policy |
+//! | [`mod@test`], [`mod@bench`], [`lint`] | the test suite, the benchmarks, clippy and the dependency policy |
 //! | [`packages`], [`tool`] | what is missing: distribution packages, and tools built with cargo |
 //! | [`context`], [`process`] | where things are, and how commands are run and reported |
 //!
