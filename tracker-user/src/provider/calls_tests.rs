@@ -271,3 +271,39 @@ fn an_exchange_in_flight_is_small_and_others_cost_nothing() {
     }
     assert_eq!((calls.in_flight(), calls.untracked()), (MAX_IN_FLIGHT, 2000 - MAX_IN_FLIGHT as u64));
 }
+
+proptest::proptest! {
+    /// Damaged, cut and rearranged streams of every dialect: no panic, and the same call in any pieces.
+    #[test]
+    fn any_stream_in_any_pieces_gives_the_same(
+        parts in proptest::collection::vec((0_usize..10, 0_usize..300, "[\\x00-\\x7f]{0,3}"), 0..8),
+        size in 1_usize..50,
+        which in 0_usize..4,
+    ) {
+        let blocks = [
+            MESSAGE_START, TEXT, MESSAGE_DELTA, MESSAGE_STOP,
+            "data: {\"choices\":[{\"index\":1,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\"}}]}}]}\r\n\r\n",
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n",
+            "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\",\"output\":[{\"type\":\"function_call\",\"name\":\"f\"}],\"usage\":{\"input_tokens\":1}}}\n\n",
+            "[{\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":4}}\n,\r\n{}]",
+            "{\"error\":{\"type\":\"x\",\"code\":1}}",
+            ": comment\n\n",
+        ];
+        let mut body = String::new();
+        for (block, cut, noise) in &parts {
+            body.push_str(&blocks[*block][..blocks[*block].len().min(*cut)]);
+            body.push_str(noise);
+        }
+        let path = ["/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1beta/models/m:streamGenerateContent"][which];
+        let made = Made { path, ..CHAT };
+        let whole = made.call(&[&body]);
+        let pieces: Vec<_> = body.as_bytes().chunks(size).map(|piece| str::from_utf8(piece).unwrap()).collect();
+        let cut = made.call(&pieces);
+        let same_times = Call {
+            time_to_first_token_seconds: whole.time_to_first_token_seconds,
+            duration_seconds: whole.duration_seconds,
+            ..cut
+        };
+        assert_eq!(whole, same_times);
+    }
+}

@@ -23,7 +23,9 @@ const DONE: &[u8] = b"[DONE]";
 pub(super) struct Exchange {
     route: Route,
     role: Role,
-    head: RequestHead,
+    host: Option<String>,
+    port: Option<u16>,
+    path: String,
     started: Timestamp,
     request: RequestBody,
     status: Option<u16>,
@@ -74,7 +76,9 @@ impl Exchange {
         Self {
             route,
             role,
-            head: head.clone(),
+            host: head.host.clone(),
+            port: head.port,
+            path: head.path.clone(),
             started,
             request: RequestBody::default(),
             status: None,
@@ -164,7 +168,8 @@ impl Exchange {
         let error = self.answer.error(self.status).or_else(|| (!whole).then(|| "interrupted".into()));
         let usage = self.answer.usage(dialect, self.route.quirks, whole);
         let last_byte = self.last_byte.unwrap_or(at);
-        let Self { route, role, head, started, request, status, mut answer, first_token, .. } = self;
+        let Self { route, role, host, port, path, started, request, status, mut answer, first_token, .. } =
+            self;
         Some(Call {
             started,
             provider: route.provider,
@@ -172,9 +177,9 @@ impl Exchange {
             model: request.model.or(route.model),
             response_model: answer.model.take(),
             response_id: answer.id.take(),
-            server_address: head.host,
-            server_port: head.port,
-            path: head.path,
+            server_address: host,
+            server_port: port,
+            path,
             role,
             streaming,
             status,

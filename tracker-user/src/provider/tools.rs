@@ -1,5 +1,7 @@
 //! Which tools a response calls.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::wire_text;
 
 /// Names that are kept; a response that calls more tools is only followed so far.
@@ -17,17 +19,20 @@ pub(super) struct Tools {
     document_index: Option<u32>,
 }
 
+/// Ids are only compared.
+type IdHash = u64;
+
 /// One call that has been counted.
 struct Known {
     choice: u32,
     index: Option<u32>,
-    id: Option<String>,
+    id: Option<IdHash>,
 }
 
 #[derive(Default)]
 struct Piece {
     index: Option<u32>,
-    id: Option<String>,
+    id: Option<IdHash>,
     name: Option<String>,
     wanted: bool,
 }
@@ -46,7 +51,9 @@ impl Tools {
 
     pub(super) fn id(&mut self, id: &str) {
         if let Some(piece) = self.current.as_mut().filter(|_| !id.is_empty()) {
-            piece.id = Some(id.to_owned());
+            let mut hasher = DefaultHasher::new();
+            id.hash(&mut hasher);
+            piece.id = Some(hasher.finish());
         }
     }
 
