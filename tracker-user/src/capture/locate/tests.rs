@@ -210,6 +210,28 @@ fn imports_are_no_definitions() {
     assert_eq!(locate(&File::open(library).unwrap()), []);
 }
 
+/// A program that takes the address of an import, and is not position-independent, has an undefined symbol
+/// with a value: that of its own linkage stub.
+#[test]
+fn imports_with_an_address_are_none_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compile(folder.path(), THIN, &["-O2", "-Wl,-z,lazy"]) else { return };
+    let (input, output) = (folder.path().join("program.c"), folder.path().join("program"));
+    let source = "extern int SSL_write(void *, const void *, int);\n\
+        int main(void) { return ((unsigned long)&SSL_write >> 4) + SSL_write(0, 0, 0); }";
+    fs::write(&input, source).unwrap();
+    let linked = Command::new("gcc")
+        .args(["-no-pie", "-fno-pie", "-O2", "-Wl,--unresolved-symbols=ignore-all", "-o"])
+        .args([&output, &input, &library])
+        .status();
+    assert!(linked.unwrap().success());
+    let data = fs::read(&output).unwrap();
+    let import = object::File::parse(&*data).unwrap();
+    let import = import.dynamic_symbols().find(|symbol| symbol.name() == Ok("SSL_write")).unwrap();
+    assert!(import.is_undefined() && import.address() != 0, "the case is not what it should be");
+    assert_eq!(locate(&File::open(output).unwrap()), []);
+}
+
 #[test]
 fn local_symbols_count() {
     let folder = tempfile::tempdir().unwrap();
