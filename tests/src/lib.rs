@@ -1,1 +1,21 @@
-//! End-to-end tests of llm-tracker.
+//! End to end: real clients make real TLS calls to a stand-in provider on loopback, the daemon
+//! watches through the real kernel, and what it says is laid beside what the stand-in answered.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
+//! | [`client`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; a container; nginx |
+//! | [`daemon`], [`call`], [`metrics`], [`bpf`] | the daemon, its event log, its metrics, the kernel |
+//! | [`child`], [`machine`] | child processes, and what a machine needs |
+pub mod bpf;
+pub mod call;
+pub mod child;
+pub mod client;
+pub mod container;
+pub mod daemon;
+pub mod machine;
+pub mod metrics;
+pub mod proxy;
+pub mod scenario;
+pub mod standin;
+pub mod tls;

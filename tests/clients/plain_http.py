@@ -1,0 +1,67 @@
+"""plain_http.py LIBRARY MODEL [stream]: one chat completion with an HTTP library, no SDK."""
+
+import asyncio
+import json
+import os
+import sys
+
+from report import MESSAGES, URL, report
+
+library, model, *rest = sys.argv[1:]
+stream = rest == ["stream"]
+url = f"{URL}/v1/chat/completions"
+headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+body = {"model": model, "messages": MESSAGES}
+if stream:
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def usage_of(text):
+    if not stream:
+        return json.loads(text)["usage"]
+    events = [line[len("data: ") :] for line in text.splitlines() if line.startswith("data: {")]
+    return json.loads(events[-1])["usage"]
+
+
+def with_requests():
+    import requests
+
+    with requests.Session() as session:
+        answer = session.post(url, json=body, headers=headers, stream=stream)
+        return "".join(piece.decode() for piece in answer.iter_content(97)) if stream else answer.text
+
+
+def with_httpx():
+    import httpx
+
+    with httpx.Client() as client, client.stream("POST", url, json=body, headers=headers) as answer:
+        return "".join(answer.iter_text())
+
+
+async def with_httpx_async():
+    import httpx
+
+    async with httpx.AsyncClient() as client:
+        async with client.stream("POST", url, json=body, headers=headers) as answer:
+            return "".join([piece async for piece in answer.aiter_text()])
+
+
+async def with_aiohttp():
+    import ssl
+
+    import aiohttp
+
+    trust = aiohttp.TCPConnector(ssl=ssl.create_default_context())
+    async with aiohttp.ClientSession(connector=trust) as session:
+        async with session.post(url, json=body, headers=headers) as answer:
+            return await answer.text()
+
+
+text = {
+    "requests": with_requests,
+    "httpx": with_httpx,
+    "httpx-async": lambda: asyncio.run(with_httpx_async()),
+    "aiohttp": lambda: asyncio.run(with_aiohttp()),
+}[library]()
+usage = usage_of(text)
+report(usage["prompt_tokens"], usage["completion_tokens"])

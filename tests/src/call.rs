@@ -1,0 +1,172 @@
+//! The daemon's JSON line for a call, as it is promised.
+
+use serde::Deserialize;
+
+use crate::{
+    scenario::Scenario,
+    standin::{Endpoint, SERVED_MODEL, Served, TOOL},
+};
+
+/// One line. A field that is not promised, or of another type, is an error.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct CallLine {
+    pub r#type: String,
+    pub timestamp: String,
+    pub provider: String,
+    pub operation: String,
+    pub model: Option<String>,
+    pub response_model: Option<String>,
+    pub response_id: Option<String>,
+    pub server_address: Option<String>,
+    pub server_port: Option<u16>,
+    pub path: String,
+    pub role: String,
+    pub streaming: bool,
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    #[serde(default)]
+    pub finish_reasons: Vec<String>,
+    pub input_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub cache_creation_input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    pub total_tokens: Option<u64>,
+    pub usage_source: String,
+    #[serde(default)]
+    pub tool_calls: Vec<String>,
+    pub time_to_first_token_seconds: Option<f64>,
+    pub duration_seconds: f64,
+    pub cost_usd: Option<f64>,
+    pub process: Process,
+    pub cgroup: Option<String>,
+    pub container: Option<Container>,
+}
+
+/// `process`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct Process {
+    pub pid: u32,
+    pub name: Option<String>,
+    pub exe: Option<String>,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+}
+
+/// `container`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct Container {
+    pub id: String,
+    pub name: Option<String>,
+    pub image: Option<String>,
+    pub runtime: Option<String>,
+    pub pod: Option<String>,
+    pub namespace: Option<String>,
+}
+
+impl CallLine {
+    /// Whether it has no token number at all.
+    #[must_use]
+    pub fn has_no_numbers(&self) -> bool {
+        let numbers = [
+            self.input_tokens,
+            self.cache_read_input_tokens,
+            self.cache_creation_input_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.total_tokens,
+        ];
+        numbers.iter().all(Option::is_none) && self.cost_usd.is_none()
+    }
+
+    /// Whether it says of a whole answer exactly what the stand-in said, or else where it differs.
+    ///
+    /// # Errors
+    ///
+    /// Names every field that differs.
+    pub fn compare(&self, served: &Served) -> Result<(), String> {
+        let Served { id, endpoint, path, model, scenario, streaming, reports_usage, request_bytes: _ } =
+            served;
+        let mut wrong = Vec::new();
+        let mut differ = |field: &str, found: String, expected: String| {
+            if found != expected {
+                wrong.push(format!("{field} is {found}, not {expected}"));
+            }
+        };
+        macro_rules! field {
+            ($field:ident, $expected:expr) => {
+                differ(stringify!($field), format!("{:?}", self.$field), format!("{:?}", $expected));
+            };
+        }
+        let failed = scenario.status.filter(|status| *status >= 400);
+        field!(r#type, "llm_usage");
+        field!(operation, operation(*endpoint));
+        field!(model, Some(model));
+        field!(path, path);
+        field!(status, Some(failed.unwrap_or(200)));
+        if failed.is_none() {
+            let has_id = *endpoint != Endpoint::Embeddings;
+            field!(response_id, has_id.then_some(id));
+            field!(response_model, Some(SERVED_MODEL));
+            field!(streaming, *streaming);
+            field!(error, None::<String>);
+            let tools: &[&str] = if scenario.tool { &[TOOL] } else { &[] };
+            field!(tool_calls, tools);
+        }
+        field!(usage_source, if *reports_usage { "reported" } else { "missing" });
+        let Numbers { input, output, cached, created, reasoning } = Numbers::of(scenario, *endpoint);
+        let known = |number: Option<u64>| number.filter(|_| *reports_usage);
+        field!(input_tokens, known(Some(input)));
+        field!(output_tokens, known(output));
+        field!(total_tokens, known(Some(input + output.unwrap_or(0))));
+        field!(cache_read_input_tokens, known(cached));
+        field!(cache_creation_input_tokens, known(created));
+        field!(reasoning_tokens, known(reasoning));
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{}: {}", model, wrong.join("; "))) }
+    }
+}
+
+/// What a call record has to say of a scenario at an endpoint.
+struct Numbers {
+    input: u64,
+    output: Option<u64>,
+    cached: Option<u64>,
+    created: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl Numbers {
+    fn of(scenario: &Scenario, endpoint: Endpoint) -> Self {
+        let Scenario { input, output, cached, created, reasoning, .. } = *scenario;
+        match endpoint {
+            Endpoint::Embeddings => {
+                Self { input, output: None, cached: None, created: None, reasoning: None }
+            }
+            // Anthropic always says both, zero included.
+            Endpoint::Messages => Self {
+                input,
+                output: Some(output),
+                cached: Some(cached.unwrap_or(0)),
+                created: Some(created.unwrap_or(0)),
+                reasoning,
+            },
+            _ => Self { input, output: Some(output), cached, created: None, reasoning },
+        }
+    }
+}
+
+/// OTel's `gen_ai.operation.name`.
+fn operation(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::Completions => "text_completion",
+        Endpoint::Embeddings => "embeddings",
+        Endpoint::Generate => "generate_content",
+    }
+}

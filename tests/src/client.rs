@@ -1,0 +1,171 @@
+//! Real clients, unmodified, pointed at the stand-in by the environment that their users set.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{
+    child::{Child, Finished},
+    machine,
+    standin::StandIn,
+};
+
+/// Longest that any client may take, unless a test says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// The made-up key that every client sends.
+pub const KEY: &str = "sk-key-marker-2d8e4b";
+
+/// The prompt that every client sends.
+pub const PROMPT: &str = "prompt-marker-7a61fe";
+
+/// A chat request's body.
+#[must_use]
+pub fn chat(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": PROMPT}]})
+}
+
+/// The same, answered as a stream, with a usage at its end.
+#[must_use]
+pub fn chat_stream(model: &str) -> Value {
+    let mut body = chat(model);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({"include_usage": true});
+    body
+}
+
+/// An Anthropic request's body.
+#[must_use]
+pub fn messages(model: &str, stream: bool) -> Value {
+    json!({
+        "model": model, "max_tokens": 64, "stream": stream,
+        "messages": [{"role": "user", "content": PROMPT}],
+    })
+}
+
+/// A Gemini request's body.
+#[must_use]
+pub fn generate() -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]})
+}
+
+/// `program` with nothing in its environment but what a client needs to find the stand-in, to trust
+/// it and to have a key.
+#[must_use]
+pub fn command(standin: &StandIn, program: impl AsRef<OsStr>) -> Command {
+    let url = standin.url();
+    let authority = standin.identity().authority();
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LANG", "C.UTF-8")
+        .env("HOME", "/nonexistent")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONPATH", machine::crate_folder().join("clients"))
+        .env("STANDIN_URL", &url)
+        .env("STANDIN_PROMPT", PROMPT)
+        .env("OPENAI_BASE_URL", format!("{url}/v1"))
+        .env("OPENAI_API_KEY", KEY)
+        .env("AZURE_OPENAI_ENDPOINT", &url)
+        .env("AZURE_OPENAI_API_KEY", KEY)
+        .env("OPENAI_API_VERSION", "2024-10-21")
+        .env("ANTHROPIC_BASE_URL", &url)
+        .env("ANTHROPIC_API_KEY", KEY)
+        .env("GOOGLE_GEMINI_BASE_URL", &url)
+        .env("GEMINI_API_KEY", KEY);
+    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+        command.env(variable, &authority);
+    }
+    command
+}
+
+/// `curl` that posts `body` to `path`.
+#[must_use]
+pub fn curl(standin: &StandIn, path: &str, body: &Value) -> Command {
+    let mut command = command(standin, "/usr/bin/curl");
+    command.args(curl_arguments(&format!("{}{path}", standin.url()), body));
+    command
+}
+
+/// What `curl` is told, for those who start it in their own way.
+#[must_use]
+pub fn curl_arguments(url: &str, body: &Value) -> Vec<String> {
+    [
+        "--silent",
+        "--show-error",
+        "--no-buffer",
+        "--http1.1",
+        "--max-time",
+        "60",
+        "--header",
+        "content-type: application/json",
+        "--header",
+        &format!("authorization: Bearer {KEY}"),
+        "--data",
+        &body.to_string(),
+        url,
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+/// One `curl`, from its start to its end.
+///
+/// # Errors
+///
+/// Where it fails.
+pub fn run_curl(standin: &StandIn, path: &str, body: &Value) -> Result<Finished> {
+    Child::spawn(curl(standin, path, body), LIMIT)?.wait()?.success()
+}
+
+/// `openssl s_client` with a raw request on its standard input: another libssl program than curl.
+///
+/// # Errors
+///
+/// Where it cannot be started.
+pub fn openssl(standin: &StandIn, path: &str, body: &Value) -> Result<Child> {
+    let address = standin.address().to_string();
+    let mut command = command(standin, "/usr/bin/openssl");
+    command.args(["s_client", "-quiet", "-verify_return_error", "-connect", &address, "-CAfile"]);
+    command.arg(standin.identity().authority());
+    let body = body.to_string();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    Child::spawn_with_input(command, request.as_bytes(), LIMIT)
+}
+
+/// A script of `clients/`, under the Python environment with the SDKs.
+///
+/// # Errors
+///
+/// Where the environment cannot be made.
+pub fn python(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = command(standin, machine::python()?);
+    command.arg(script_path(script)).args(arguments);
+    Ok(command)
+}
+
+/// One such script, from its start to its end.
+///
+/// # Errors
+///
+/// Where it fails.
+pub fn run_python(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Finished> {
+    Child::spawn(python(standin, script, arguments)?, LIMIT)?.wait()?.success()
+}
+
+/// Where a script lies.
+#[must_use]
+pub fn script_path(script: &str) -> PathBuf {
+    Path::new(machine::crate_folder()).join("clients").join(script)
+}

@@ -1,0 +1,108 @@
+//! A real OCI container, run by `crun` from a root folder of its own.
+//!
+//! The root is put together from the host's `curl` and the libraries that it is linked with: copies,
+//! so that its libssl is another file than the host's, as an image's would be.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::{
+    child::{self, Child},
+    client,
+    standin::StandIn,
+};
+
+/// A bundle: a root folder and a configuration. It goes when this is dropped.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: tempfile::TempDir,
+    id: String,
+}
+
+impl Bundle {
+    /// Puts together a container called `id` that runs `curl` with these arguments.
+    ///
+    /// # Errors
+    ///
+    /// Where the files cannot be copied.
+    pub fn new(id: &str, standin: &StandIn, arguments: &[String]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("llm-tracker-container-").tempdir()?;
+        let root = folder.path().join("rootfs");
+        for directory in ["usr/bin", "usr/lib", "usr/lib64", "etc", "proc", "dev", "tmp"] {
+            fs::create_dir_all(root.join(directory))?;
+        }
+        for directory in ["bin", "lib", "lib64"] {
+            symlink(format!("usr/{directory}"), root.join(directory))?;
+        }
+        let curl = Path::new("/usr/bin/curl");
+        copy_into(&root, curl)?;
+        for library in libraries(curl)? {
+            copy_into(&root, Path::new(&library))?;
+        }
+        fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/false\n")?;
+        fs::copy(standin.identity().authority(), root.join("etc/ca.pem"))?;
+
+        let mut command = vec!["/usr/bin/curl".to_owned(), "--cacert".to_owned(), "/etc/ca.pem".to_owned()];
+        command.extend_from_slice(arguments);
+        // No rlimits and no device rules: both need more than some hosts allow their root. The network
+        // is the host's, so that loopback is the stand-in's.
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "terminal": false, "user": {"uid": 0, "gid": 0}, "args": command, "cwd": "/",
+                "env": ["PATH=/usr/bin", "LANG=C.UTF-8"], "noNewPrivileges": true, "rlimits": [],
+            },
+            "root": {"path": "rootfs", "readonly": true},
+            "hostname": "standin-client",
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            ],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}]},
+        });
+        fs::write(folder.path().join("config.json"), config.to_string())?;
+        Ok(Self { folder, id: id.to_owned() })
+    }
+
+    /// Runs it, in a mount namespace that has the unified cgroup hierarchy where `crun` looks for it.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started.
+    pub fn run(&self) -> Result<Child> {
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "/bin/sh", "-ec"]);
+        command.arg(
+            "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup\n\
+             exec crun run --bundle \"$1\" \"$2\"",
+        );
+        command.arg("sh").arg(self.folder.path()).arg(&self.id);
+        Child::spawn(command, client::LIMIT)
+    }
+}
+
+/// Paths of the libraries that a program is linked with.
+fn libraries(program: &Path) -> Result<Vec<String>> {
+    let mut command = Command::new("/usr/bin/ldd");
+    command.arg(program);
+    let listing = child::output(command, Duration::from_secs(10))?;
+    Ok(listing.split_whitespace().filter(|word| word.starts_with('/')).map(String::from).collect())
+}
+
+/// Copies a file to the same place under `root`, links resolved.
+fn copy_into(root: &Path, file: &Path) -> Result<()> {
+    let inside = root.join(file.strip_prefix("/")?);
+    let folder = inside.parent().context("a file without a folder")?;
+    fs::create_dir_all(folder)?;
+    fs::copy(file, &inside).with_context(|| format!("cannot copy {}", file.display()))?;
+    Ok(fs::set_permissions(&inside, fs::Permissions::from_mode(0o755))?)
+}

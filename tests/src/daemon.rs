@@ -1,0 +1,260 @@
+//! The daemon under test: started, asked, and required to end as it should.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    bpf,
+    call::CallLine,
+    child::{Child, Finished},
+    machine,
+    metrics::{self, Metrics},
+};
+
+/// How long the daemon may take to be ready, on a slow and busy machine.
+const READY: Duration = Duration::from_secs(60);
+
+/// How long a call may take from the wire to the event log. It is promised to be a second; a busy
+/// machine gets more, and a test that asks for the promise itself says so.
+pub const SOON: Duration = Duration::from_secs(15);
+
+/// How long the daemon may take to stop.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Longest life of a daemon in a test.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// A running `llm-tracker run`, alone on the machine. It is killed when this is dropped, but a test
+/// should end with [`stop`](Self::stop), which looks at how it ends.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    folder: tempfile::TempDir,
+    metrics: SocketAddr,
+    // Released last.
+    _exclusive: machine::Exclusive,
+}
+
+impl Daemon {
+    /// Starts it with its defaults and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Where this machine or this user cannot run it, or it does not become ready.
+    pub fn start() -> Result<Self> {
+        Self::start_with("", "info")
+    }
+
+    /// The same with a configuration and a log level.
+    ///
+    /// # Errors
+    ///
+    /// Where this machine or this user cannot run it, or it does not become ready.
+    pub fn start_with(config: &str, log_level: &str) -> Result<Self> {
+        ensure!(machine::is_root(), "these tests load programs into the kernel: run them as root");
+        machine::check()?;
+        let exclusive = machine::Exclusive::take()?;
+        let folder = tempfile::Builder::new().prefix("llm-tracker-run-").tempdir()?;
+        fs::write(folder.path().join("config.toml"), config)?;
+        let metrics = free_address()?;
+        let mut command = Command::new(machine::daemon_binary()?);
+        command
+            .args(["--log-level", log_level, "run", "--events"])
+            .arg(folder.path().join("events.jsonl"))
+            .arg("--metrics-listen")
+            .arg(metrics.to_string())
+            .arg("--config")
+            .arg(folder.path().join("config.toml"));
+        let child = Child::spawn(command, LIFE)?;
+        let mut daemon = Self { child, folder, metrics, _exclusive: exclusive };
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        while Instant::now() < deadline {
+            ensure!(self.child.is_running()?, "the daemon ended; it said: {}", self.child.stderr()?);
+            if metrics::get(self.metrics, "/readyz").is_ok_and(|(status, _)| status == 200) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the daemon did not become ready; it said: {}", self.child.stderr()?)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Where it serves `/metrics`.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// Its event log.
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        self.folder.path().join("events.jsonl")
+    }
+
+    /// Its log on standard error so far.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub fn log(&mut self) -> Result<String> {
+        self.child.stderr()
+    }
+
+    /// All events so far of the calls that `wanted` picks: other programs on the host may make some.
+    ///
+    /// # Errors
+    ///
+    /// Where a line is not as promised.
+    pub fn calls(&self, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {
+        calls(&self.events_file(), wanted)
+    }
+
+    /// Waits until there are `count` such calls.
+    ///
+    /// # Errors
+    ///
+    /// Where there are fewer after [`SOON`], or more; says what was seen.
+    pub fn wait_for(&mut self, count: usize, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let calls = self.calls(&wanted)?;
+            if calls.len() == count {
+                return Ok(calls);
+            }
+            ensure!(calls.len() < count, "{} calls, not {count}: {calls:#?}", calls.len());
+            if Instant::now() >= deadline {
+                let all = fs::read_to_string(self.events_file())?;
+                let tail: Vec<_> = all.lines().rev().take(5).collect();
+                bail!(
+                    "only {} of {count} calls after {SOON:?}; of {} lines the last are {tail:#?}; it said: {}",
+                    calls.len(),
+                    all.lines().count(),
+                    last_lines(&self.child.stderr()?, 20)
+                );
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits for the calls of one process.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for`](Self::wait_for).
+    pub fn wait_for_pid(&mut self, pid: u32, count: usize) -> Result<Vec<CallLine>> {
+        self.wait_for(count, |call| call.process.pid == pid)
+    }
+
+    /// Waits for the only call of one process.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for`](Self::wait_for).
+    pub fn wait_for_one(&mut self, pid: u32) -> Result<CallLine> {
+        self.wait_for_pid(pid, 1)?.pop().context("no call")
+    }
+
+    /// A scrape.
+    ///
+    /// # Errors
+    ///
+    /// Where it fails or is not in the text format.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let (status, text) = metrics::get(self.metrics, "/metrics")?;
+        ensure!(status == 200, "/metrics answers {status}");
+        Metrics::parse(&text)
+    }
+
+    /// Sends SIGTERM and requires that it ends by itself with 0 and leaves no program in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not.
+    pub fn stop(self) -> Result<Stopped> {
+        let Self { child, folder, metrics: _, _exclusive: exclusive } = self;
+        let programs = bpf::programs_of(child.pid())?;
+        ensure!(!programs.is_empty(), "the daemon had no program in the kernel");
+        child.signal(libc::SIGTERM)?;
+        let begun = Instant::now();
+        let finished = child.wait()?.success().context("the daemon did not stop well")?;
+        ensure!(begun.elapsed() < STOP, "the daemon took {:?} to stop", begun.elapsed());
+        // The kernel frees programs a moment after their last user has gone.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left: BTreeSet<_> = programs.intersection(&bpf::programs()?).copied().collect();
+            if left.is_empty() {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "programs {left:?} are still in the kernel");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Stopped { finished, folder, _exclusive: exclusive })
+    }
+}
+
+/// What is left of a daemon that has stopped as it should.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How it ended, and its log.
+    pub finished: Finished,
+    folder: tempfile::TempDir,
+    _exclusive: machine::Exclusive,
+}
+
+impl Stopped {
+    /// All events of the calls that `wanted` picks.
+    ///
+    /// # Errors
+    ///
+    /// Where a line is not as promised.
+    pub fn calls(&self, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {
+        calls(&self.folder.path().join("events.jsonl"), wanted)
+    }
+}
+
+/// A free port of 127.0.0.1, which nobody else asks for in the next moment.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn calls(file: &Path, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut calls = Vec::new();
+    // A line without its end is still being written.
+    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let call: CallLine =
+            serde_json::from_str(line).with_context(|| format!("not a line as promised: {line}"))?;
+        if wanted(&call) {
+            calls.push(call);
+        }
+    }
+    Ok(calls)
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
