@@ -124,7 +124,8 @@ impl CallLine {
         let known = |number: Option<u64>| number.filter(|_| *reports_usage);
         field!(input_tokens, known(Some(input)));
         field!(output_tokens, known(output));
-        field!(total_tokens, known(Some(input + output.unwrap_or(0))));
+        // The sum is only known where both are.
+        field!(total_tokens, known(output.map(|output| input + output)));
         field!(cache_read_input_tokens, known(cached));
         field!(cache_creation_input_tokens, known(created));
         field!(reasoning_tokens, known(reasoning));

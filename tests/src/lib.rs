@@ -5,16 +5,19 @@
 //! |---|---|
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
 //! | [`client`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; a container; nginx |
-//! | [`daemon`], [`call`], [`metrics`], [`bpf`] | the daemon, its event log, its metrics, the kernel |
+//! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
+//! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
 pub mod call;
 pub mod child;
 pub mod client;
+pub mod compare;
 pub mod container;
 pub mod daemon;
 pub mod machine;
 pub mod metrics;
+pub mod probes;
 pub mod proxy;
 pub mod scenario;
 pub mod standin;
