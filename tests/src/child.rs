@@ -11,6 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::machine::hint;
+
 /// How often a child is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -67,7 +69,7 @@ impl Child {
                 _ => Err(std::io::Error::last_os_error()),
             });
         }
-        let process = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let process = command.spawn().with_context(|| format!("cannot start {name}{}", hint(&name)))?;
         Ok(Self { name, process, stdout, stderr, deadline: Instant::now() + limit })
     }
 

@@ -94,6 +94,15 @@ pub fn curl(standin: &StandIn, path: &str, body: &Value) -> Command {
     command
 }
 
+/// `curl` that posts to `https://HOST/PATH`, a provider's real name, and is led to the stand-in.
+#[must_use]
+pub fn curl_by_real_name(standin: &StandIn, host: &str, path: &str, body: &Value) -> Command {
+    let mut command = command(standin, "/usr/bin/curl");
+    command.args(["--connect-to", &format!("{host}:443:{}", standin.address())]);
+    command.args(curl_arguments(&format!("https://{host}{path}"), body));
+    command
+}
+
 /// What `curl` is told, for those who start it in their own way.
 #[must_use]
 pub fn curl_arguments(url: &str, body: &Value) -> Vec<String> {
@@ -152,6 +161,27 @@ pub fn openssl(standin: &StandIn, path: &str, body: &Value) -> Result<Child> {
 pub fn python(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
     let mut command = command(standin, machine::python()?);
     command.arg(script_path(script)).args(arguments);
+    Ok(command)
+}
+
+/// The same under the providers' real names, which are loopback in a mount namespace of its own:
+/// what the client believes, and what the daemon sees, is that it talks to the provider.
+///
+/// # Errors
+///
+/// Where the environment cannot be made.
+pub fn python_by_real_names(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
+    let python = python(standin, script, arguments)?;
+    let port = standin.address().port();
+    let mut command = command(standin, "/usr/bin/unshare");
+    command
+        .env("OPENAI_BASE_URL", format!("https://api.openai.com:{port}/v1"))
+        .env("ANTHROPIC_BASE_URL", format!("https://api.anthropic.com:{port}"))
+        .env("GOOGLE_GEMINI_BASE_URL", format!("https://generativelanguage.googleapis.com:{port}"))
+        .args(["--mount", "/bin/sh", "-ec", "mount --bind \"$1\" /etc/hosts; shift; exec \"$@\"", "sh"])
+        .arg(standin.identity().hosts())
+        .arg(python.get_program())
+        .args(python.get_args());
     Ok(command)
 }
 

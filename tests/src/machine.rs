@@ -25,19 +25,11 @@ pub const NEEDS: [(&str, &str); 8] = [
     ("/usr/bin/mount", "mount"),
 ];
 
-/// Says what is missing.
-///
-/// # Errors
-///
-/// Where a program is missing; the message has the command that installs it.
-pub fn check() -> Result<()> {
-    let missing: Vec<_> = NEEDS
-        .iter()
-        .filter(|(program, _)| !Path::new(program).exists())
-        .map(|(_, package)| *package)
-        .collect();
-    ensure!(missing.is_empty(), "these tests need `apt-get install {}`", missing.join(" "));
-    Ok(())
+/// What to type where a program is missing, as far as it is one of [`NEEDS`].
+#[must_use]
+pub fn hint(program: &str) -> String {
+    let need = NEEDS.iter().find(|(path, _)| *path == program && !Path::new(path).exists());
+    need.map_or_else(String::new, |(_, package)| format!(": `apt-get install {package}` brings it"))
 }
 
 /// Whether this process may load programs into the kernel.

@@ -14,7 +14,7 @@ use rustls::{
 };
 
 /// Names in the leaf: loopback, and the providers that some clients are made to believe in.
-pub const NAMES: [&str; 6] = [
+const NAMES: [&str; 6] = [
     "localhost",
     "127.0.0.1",
     "api.openai.com",
@@ -58,6 +58,8 @@ impl Identity {
         fs::write(directory.path().join("ca.pem"), authority_pem)?;
         fs::write(directory.path().join("leaf.pem"), leaf.pem())?;
         fs::write(directory.path().join("leaf.key"), key.serialize_pem())?;
+        let names = NAMES.iter().filter(|name| !name.starts_with("127.")).copied().collect::<Vec<_>>();
+        fs::write(directory.path().join("hosts"), format!("127.0.0.1 {}\n", names.join(" ")))?;
         // Clients of another user have to read the authority.
         readable_by_all(directory.path())?;
 
@@ -89,6 +91,12 @@ impl Identity {
     #[must_use]
     pub fn key(&self) -> PathBuf {
         self.directory.path().join("leaf.key")
+    }
+
+    /// A hosts file in which every name of the leaf is loopback.
+    #[must_use]
+    pub fn hosts(&self) -> PathBuf {
+        self.directory.path().join("hosts")
     }
 
     pub(crate) fn server(&self) -> Arc<ServerConfig> {

@@ -222,3 +222,25 @@ fn clients_may_come_beside_each_other() -> Result<()> {
     assert_eq!(standin.served().len(), 40);
     Ok(())
 }
+
+#[test]
+fn clients_believe_in_the_providers_real_names() -> Result<()> {
+    if !machine::is_root() {
+        eprintln!("not root: a mount namespace needs it");
+        return Ok(());
+    }
+    let standin = StandIn::start()?;
+    let model = Scenario::new(1, 2).model();
+    let curl =
+        client::curl_by_real_name(&standin, "api.openai.com", "/v1/chat/completions", &client::chat(&model));
+    Child::spawn(curl, LIMIT)?.wait()?.success()?;
+    for (script, operation) in
+        [("openai_sdk.py", "chat"), ("anthropic_sdk.py", "messages"), ("gemini_sdk.py", "generate")]
+    {
+        let python = client::python_by_real_names(&standin, script, &[operation, &model])?;
+        let finished = Child::spawn(python, LIMIT)?.wait()?.success()?;
+        assert_eq!(understood(&finished.stdout)?, (1, Some(2)), "{script}");
+    }
+    assert_eq!(standin.served().len(), 4);
+    Ok(())
+}

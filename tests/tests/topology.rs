@@ -121,7 +121,6 @@ fn a_provider_is_known_by_its_host_name() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
     let model = Scenario::new(123, 45).model();
-    let target = standin.address().to_string();
     let gemini = format!("/v1beta/models/{model}:generateContent");
     for (host, path, body, provider) in [
         ("api.openai.com", CHAT, client::chat(&model), "openai"),
@@ -134,9 +133,7 @@ fn a_provider_is_known_by_its_host_name() -> Result<()> {
             "azure.ai.openai",
         ),
     ] {
-        let mut curl = client::command(&standin, "/usr/bin/curl");
-        curl.args(["--connect-to", &format!("{host}:443:{target}")]);
-        curl.args(client::curl_arguments(&format!("https://{host}{path}"), &body));
+        let curl = client::curl_by_real_name(&standin, host, path, &body);
         let finished = Child::spawn(curl, LIMIT)?.wait()?.success()?;
         let call = daemon.wait_for_one(finished.pid)?;
         all_exact(std::slice::from_ref(&call), &standin)?;
@@ -147,41 +144,23 @@ fn a_provider_is_known_by_its_host_name() -> Result<()> {
     Ok(())
 }
 
-/// `unshare` and a hosts file of its own: the SDK believes to talk to the real provider.
 #[test]
 fn an_sdk_in_a_mount_namespace_of_its_own() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
     let model = Scenario::new(123, 45).model();
-    let hosts = tempfile::NamedTempFile::new()?;
-    fs::write(hosts.path(), "127.0.0.1 localhost api.openai.com api.anthropic.com\n")?;
-    let port = standin.address().port();
-    for (script, operation, variable, url, provider) in [
-        (
-            "openai_sdk.py",
-            "chat-stream",
-            "OPENAI_BASE_URL",
-            format!("https://api.openai.com:{port}/v1"),
-            "openai",
-        ),
-        (
-            "anthropic_sdk.py",
-            "messages",
-            "ANTHROPIC_BASE_URL",
-            format!("https://api.anthropic.com:{port}"),
-            "anthropic",
-        ),
+    for (script, operation, provider) in [
+        ("openai_sdk.py", "chat-stream", "openai"),
+        ("anthropic_sdk.py", "messages", "anthropic"),
+        ("gemini_sdk.py", "generate-stream", "gcp.gemini"),
     ] {
-        let mut command = client::command(&standin, "/usr/bin/unshare");
-        command.env(variable, url).args(["--mount", "/bin/sh", "-ec"]);
-        command.arg("mount --bind \"$1\" /etc/hosts; shift; exec \"$@\"").arg("sh").arg(hosts.path());
-        let python = client::python(&standin, script, &[operation, &model])?;
-        command.arg(python.get_program()).args(python.get_args());
+        let command = client::python_by_real_names(&standin, script, &[operation, &model])?;
         let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
         let call = daemon.wait_for_one(finished.pid)?;
         all_exact(std::slice::from_ref(&call), &standin)?;
         made_by(&call, "python3", "/usr/bin/python3")?;
-        assert_eq!((call.provider.as_str(), call.server_port), (provider, Some(port)));
+        assert_eq!(call.provider, provider);
+        assert_eq!(call.server_port, Some(standin.address().port()));
     }
     daemon.stop()?;
     Ok(())
