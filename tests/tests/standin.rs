@@ -157,6 +157,19 @@ fn many_streams_run_at_once() -> Result<()> {
 }
 
 #[test]
+fn streams_stay_open() -> Result<()> {
+    let standin = StandIn::start()?;
+    let model = Scenario { chunks: Some(100), delay: Some(500), ..Scenario::new(1, 2) }.model();
+    let mut client = Child::spawn(client::python(&standin, "open_streams.py", &["60", &model])?, LIMIT)?;
+    while !client.stdout()?.contains("open 60") {
+        ensure!(client.is_running()?, "{}", client.stderr()?);
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(standin.connections(), 60);
+    Ok(())
+}
+
+#[test]
 fn forked_processes_have_equal_ssl_pointers() -> Result<()> {
     let standin = StandIn::start()?;
     let model = Scenario::new(1, 2).tag("fork").model();
