@@ -62,7 +62,7 @@ pub(crate) struct Capture {
 
 impl Capture {
     pub(crate) fn start(probes: Probes, config: &KernelConfig) -> Result<Self, LoadError> {
-        let mut kernel = Kernel::load(&object(), config)?;
+        let mut kernel = Kernel::load(llm_tracker::daemon::KERNEL_OBJECT, config)?;
         let libraries = TempDir::new().expect("a temporary directory");
         let library = libraries.path().join("libssl.so.3");
         std::fs::copy(system_libssl(), &library).expect("a copy of libssl");
@@ -393,31 +393,22 @@ fn hexadecimal(pointer: &str) -> u64 {
     u64::from_str_radix(pointer.trim_start_matches("0x"), 16).expect("a pointer")
 }
 
-fn object() -> Vec<u8> {
-    let path = std::env::var_os("LLM_TRACKER_BPF_OBJECT").map_or_else(
-        || {
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../tracker-ebpf/target/bpfel-unknown-none/release/llm-tracker")
-        },
-        PathBuf::from,
-    );
-    std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; build it with `cargo xtask build`", path.display()))
-}
-
-/// `tls.c`, compiled once.
+/// `tls.c`, compiled once a process. nextest runs every test in a process of its own, so that the
+/// program must appear whole or not at all.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (path, unfinished) = (folder.join("tls"), folder.join(format!("tls.{}", std::process::id())));
         let status = Command::new("cc")
             .args(["-O1", "-Wall", "-Wextra", "-o"])
-            .arg(&path)
+            .arg(&unfinished)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/tls.c"))
             .args(["-lssl", "-lcrypto", "-lpthread"])
             .status()
             .expect("a C compiler");
         assert!(status.success(), "tls.c does not compile: are libssl's headers installed?");
+        std::fs::rename(&unfinished, &path).expect("the program's place");
         path
     })
 }
