@@ -9,9 +9,9 @@ mod compiler;
 mod frames;
 mod linker;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context as _, bail};
 use object::{Object as _, ObjectSection as _};
@@ -90,6 +90,11 @@ fn cargo(context: &Context, compiler: &Compiler, linker: &Path, program: &Path) 
         "RUSTFLAGS",
         "RUSTUP_TOOLCHAIN",
     ] {
+        command.env_remove(variable);
+    }
+    // Meant for the daemon; the object's own profile is part of what makes it pass the verifier.
+    for (variable, _) in env::vars_os().filter(|(it, _)| it.as_encoded_bytes().starts_with(b"CARGO_PROFILE_"))
+    {
         command.env_remove(variable);
     }
     let linker_variable = format!("CARGO_TARGET_{}_LINKER", TARGET.to_uppercase().replace('-', "_"));
