@@ -10,7 +10,7 @@ use crate::build::{self, Profile};
 use crate::context::Context;
 use crate::{packages, process};
 
-/// A benchmark: the binary `bench-NAME` of the `tests` crate.
+/// A benchmark: the binary `bench-NAME` of the `bench` crate.
 struct Benchmark {
     name: &'static str,
     /// What it measures.
@@ -43,7 +43,7 @@ pub(crate) fn run(context: &Context, name: Option<&str>, args: &[OsString]) -> a
                 "run",
                 "--release",
                 "--package",
-                "llm-tracker-tests",
+                "llm-tracker-bench",
                 "--bin",
                 &format!("bench-{name}"),
                 "--",
