@@ -9,12 +9,12 @@ use crate::{
     standin::{Served, StandIn},
 };
 
-/// What the stand-in answered to this call: found by the answer's id, or by the model's name where
-/// the answer had none.
+/// What the stand-in answered to this call: found by the answer's id, or by model and path where the
+/// answer had none.
 fn find<'a>(call: &CallLine, served: &'a [Served]) -> Option<&'a Served> {
     served.iter().find(|served| match &call.response_id {
         Some(id) => served.id == *id,
-        None => call.model.as_ref() == Some(&served.model),
+        None => call.model.as_ref() == Some(&served.model) && call.path == served.path,
     })
 }
 

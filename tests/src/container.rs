@@ -51,7 +51,7 @@ impl Bundle {
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/false\n")?;
         fs::copy(standin.identity().authority(), root.join("etc/ca.pem"))?;
 
-        let mut command = vec!["/usr/bin/curl".to_owned(), "--cacert".to_owned(), "/etc/ca.pem".to_owned()];
+        let mut command = vec!["/usr/bin/curl".to_owned()];
         command.extend_from_slice(arguments);
         // No rlimits and no device rules: both need more than some hosts allow their root. The network
         // is the host's, so that loopback is the stand-in's.
@@ -59,7 +59,7 @@ impl Bundle {
             "ociVersion": "1.0.2",
             "process": {
                 "terminal": false, "user": {"uid": 0, "gid": 0}, "args": command, "cwd": "/",
-                "env": ["PATH=/usr/bin", "LANG=C.UTF-8"], "noNewPrivileges": true, "rlimits": [],
+                "env": ["PATH=/usr/bin", "LANG=C.UTF-8", "CURL_CA_BUNDLE=/etc/ca.pem"], "noNewPrivileges": true, "rlimits": [],
             },
             "root": {"path": "rootfs", "readonly": true},
             "hostname": "standin-client",

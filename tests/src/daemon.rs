@@ -40,6 +40,7 @@ pub struct Daemon {
     child: Child,
     folder: tempfile::TempDir,
     metrics: SocketAddr,
+    _resident: Child,
     // Released last.
     _exclusive: machine::Exclusive,
 }
@@ -62,6 +63,7 @@ impl Daemon {
     pub fn start_with(config: &str, log_level: &str) -> Result<Self> {
         ensure!(machine::is_root(), "these tests load programs into the kernel: run them as root");
         let exclusive = machine::Exclusive::take()?;
+        let resident = resident()?;
         let folder = tempfile::Builder::new().prefix("llm-tracker-run-").tempdir()?;
         fs::write(folder.path().join("config.toml"), config)?;
         let metrics = free_address()?;
@@ -74,7 +76,7 @@ impl Daemon {
             .arg("--config")
             .arg(folder.path().join("config.toml"));
         let child = Child::spawn(command, LIFE)?;
-        let mut daemon = Self { child, folder, metrics, _exclusive: exclusive };
+        let mut daemon = Self { child, folder, metrics, _resident: resident, _exclusive: exclusive };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -189,7 +191,7 @@ impl Daemon {
     ///
     /// Where it does not.
     pub fn stop(self) -> Result<Stopped> {
-        let Self { child, folder, metrics: _, _exclusive: exclusive } = self;
+        let Self { child, folder, metrics: _, _resident: resident, _exclusive: exclusive } = self;
         let programs = bpf::programs_of(child.pid())?;
         ensure!(!programs.is_empty(), "the daemon had no program in the kernel");
         child.signal(libc::SIGTERM)?;
@@ -206,6 +208,7 @@ impl Daemon {
             ensure!(Instant::now() < deadline, "programs {left:?} are still in the kernel");
             thread::sleep(Duration::from_millis(20));
         }
+        drop(resident);
         Ok(Stopped { finished, folder, _exclusive: exclusive })
     }
 }
@@ -228,6 +231,21 @@ impl Stopped {
     pub fn calls(&self, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {
         calls(&self.folder.path().join("events.jsonl"), wanted)
     }
+}
+
+/// A process that uses the system's libssl, as there is on every host with some life in it: a program
+/// that is started later is then seen from its first call.
+fn resident() -> Result<Child> {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", "import ssl, time\nprint('ready', flush=True)\ntime.sleep(600)"]);
+    let mut child = Child::spawn(command, LIFE)?;
+    let deadline = Instant::now() + READY;
+    while child.stdout()?.is_empty() {
+        ensure!(child.is_running()?, "Python ended; it said: {}", child.stderr()?);
+        ensure!(Instant::now() < deadline, "Python did not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(child)
 }
 
 /// A free port of 127.0.0.1, which nobody else asks for in the next moment.

@@ -86,12 +86,11 @@ fn a_container_is_named_by_its_id() -> Result<()> {
     let mut daemon = Daemon::start()?;
     let model = Scenario::new(123, 45).tag("contained").model();
     let url = format!("{}{CHAT}", standin.url());
-    // Sixty-four hexadecimal digits, as container engines make them, and another one each time.
-    let id = format!("{:064x}", u128::from(std::process::id()) << 64 | u128::from(standin.address().port()));
-    // The first request, which is no call, gives the daemon a moment with a libssl that it has never
-    // seen: what matters here is whose call it is.
-    let mut arguments = vec!["--silent".to_owned(), "--http1.1".to_owned()];
-    arguments.extend(["--rate".to_owned(), "2/s".to_owned(), format!("{}/healthz", standin.url())]);
+    let id = format!("e2e-{}-{}", std::process::id(), standin.address().port());
+    // The first call gives the daemon a moment with a libssl that it has never seen: what matters here
+    // is whose call the second is.
+    let first = Scenario { wait: Some(500), ..Scenario::new(1, 2) }.model();
+    let mut arguments = client::curl_arguments(&url, &client::chat(&first));
     arguments.push("--next".to_owned());
     arguments.extend(client::curl_arguments(&url, &client::chat(&model)));
     let container = Bundle::new(&id, &standin, &arguments)?;
@@ -111,7 +110,33 @@ fn a_container_is_named_by_its_id() -> Result<()> {
     let labels = [("gen_ai_request_model", model.as_str()), ("type", "output")];
     let sample = metrics.select("llm_tokens_total", &labels).next().context("no tokens")?;
     assert_eq!(sample.value, 45.0);
-    assert!(sample.labels["container"].contains(&id[..12]), "{sample:?}");
+    assert_eq!(sample.labels["container"], id);
+    daemon.stop()?;
+    Ok(())
+}
+
+/// One-shot programs that each bring a libssl of their own. The hooks race with the first call: as
+/// many as can be had, and what is seen is right.
+#[test]
+fn one_shot_programs_with_a_library_never_seen_before() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let url = format!("{}{CHAT}", standin.url());
+    let mut models = Vec::new();
+    for number in 0..5 {
+        let model = Scenario::new(1, 2).tag(number).model();
+        let arguments = client::curl_arguments(&url, &client::chat(&model));
+        // Each container has a copy of libssl that was never seen before.
+        let id = format!("e2e-first-{}-{number}", standin.address().port());
+        Bundle::new(&id, &standin, &arguments)?.run()?.wait()?.success()?;
+        models.push(model);
+    }
+    let curl = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(3, 4).model()))?;
+    daemon.wait_for_one(curl.pid)?;
+    let seen = daemon.calls(|call| call.model.as_ref().is_some_and(|model| models.contains(model)))?;
+    all_exact(&seen, &standin)?;
+    println!("{} of {} first calls with an unknown library were seen", seen.len(), models.len());
+    assert!(!seen.is_empty(), "not one of them was seen");
     daemon.stop()?;
     Ok(())
 }
