@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -49,6 +50,16 @@ impl StandIn {
     ///
     /// Where keys, threads or sockets cannot be had.
     pub fn start() -> Result<Self> {
+        Self::start_at(Duration::ZERO)
+    }
+
+    /// The same at a distance: every connection waits that long before its handshake, as it would
+    /// on a network.
+    ///
+    /// # Errors
+    ///
+    /// Where keys, threads or sockets cannot be had.
+    pub fn start_at(distance: Duration) -> Result<Self> {
         let identity = Identity::new()?;
         let transcript = Arc::<Transcript>::default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -61,7 +72,7 @@ impl StandIn {
         let (tls_listener, plain_listener) = (tls.context("no TLS port")?, plain.context("no plain port")?);
         let (tls, plain) = (tls_listener.local_addr()?, plain_listener.local_addr()?);
         let acceptor = TlsAcceptor::from(identity.server());
-        runtime.spawn(accept(tls_listener, Some(acceptor), Arc::clone(&transcript)));
+        runtime.spawn(accept(tls_listener, Some((acceptor, distance)), Arc::clone(&transcript)));
         runtime.spawn(accept(plain_listener, None, Arc::clone(&transcript)));
         Ok(Self { identity, tls, plain, transcript, _runtime: runtime })
     }
@@ -110,11 +121,11 @@ impl StandIn {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, transcript: Arc<Transcript>) {
+async fn accept(listener: TcpListener, tls: Option<(TlsAcceptor, Duration)>, transcript: Arc<Transcript>) {
     loop {
         // An error here is the peer's or a passing shortage of descriptors; the listener is fine.
         let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         transcript.connections.fetch_add(1, Ordering::Relaxed);
@@ -123,7 +134,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, transcript: Arc
 }
 
 /// Serves one connection. How it ends is the client's business, so errors go nowhere.
-async fn connection(socket: TcpStream, tls: Option<TlsAcceptor>, transcript: Arc<Transcript>) {
+async fn connection(socket: TcpStream, tls: Option<(TlsAcceptor, Duration)>, transcript: Arc<Transcript>) {
     let _ = socket.set_nodelay(true);
     let notes = Arc::clone(&transcript);
     let service = service_fn(move |request| {
@@ -134,7 +145,8 @@ async fn connection(socket: TcpStream, tls: Option<TlsAcceptor>, transcript: Arc
     http.timer(TokioTimer::new());
     match tls {
         None => drop(http.serve_connection(TokioIo::new(socket), service).await),
-        Some(tls) => {
+        Some((tls, distance)) => {
+            tokio::time::sleep(distance).await;
             if let Ok(stream) = tls.accept(socket).await {
                 let counted = Counted { stream, transcript };
                 drop(http.serve_connection(TokioIo::new(counted), service).await);
@@ -233,7 +245,7 @@ fn paced(mut pieces: Vec<Bytes>, streamed: bool, scenario: &Scenario) -> Body {
         }
         if cut.is_some() {
             // What was sent has to reach the client before the connection breaks.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             sender.abort(io::Error::other("cut, as asked"));
         }
     });
