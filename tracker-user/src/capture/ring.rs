@@ -10,7 +10,7 @@ use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout_at},
 };
 use tracker_common::{Plain, cookie, record};
 
@@ -57,10 +57,6 @@ impl Ring {
     ///
     /// The ring cannot be waited for (no runtime with I/O, or the kernel refused it).
     pub async fn wait(&mut self) -> io::Result<()> {
-        if let Some(at) = self.next_look {
-            sleep_until(at).await;
-            return Ok(());
-        }
         let readiness = match &mut self.readiness {
             Some(readiness) => readiness,
             none => {
@@ -69,7 +65,9 @@ impl Ring {
                 none.insert(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
             }
         };
-        if let Ok(woken) = timeout(LONGEST_SLEEP, readiness.readable()).await {
+        // Also before the next look is due: the kernel side wakes early when the ring fills up.
+        let until = self.next_look.unwrap_or_else(|| Instant::now() + LONGEST_SLEEP);
+        if let Ok(woken) = timeout_at(until, readiness.readable()).await {
             woken?.clear_ready();
         }
         Ok(())
