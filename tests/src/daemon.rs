@@ -185,6 +185,18 @@ impl Daemon {
         Metrics::parse(&text)
     }
 
+    /// What it says to have lost, for the message of a test that fails.
+    #[must_use]
+    pub fn losses(&self) -> String {
+        let Ok(metrics) = self.metrics() else { return "no metrics".to_owned() };
+        let is_loss = |line: &&str| {
+            let names =
+                ["llm_tracker_lost_", "llm_tracker_stream_", "llm_tracker_http_", "llm_tracker_kernel_bytes"];
+            names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0")
+        };
+        metrics.text.lines().filter(is_loss).collect::<Vec<_>>().join("\n")
+    }
+
     /// Sends SIGTERM and requires that it ends by itself with 0 and leaves no program in the kernel.
     ///
     /// # Errors

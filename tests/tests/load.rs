@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -43,7 +43,7 @@ fn a_hundred_one_shot_curls_are_all_seen() -> Result<()> {
     }
     assert_eq!(models.len(), 100, "no process id came twice");
     let calls = daemon.wait_for(100, |call| models.contains_key(&call.process.pid))?;
-    all_exact(&calls, &standin)?;
+    all_exact(&calls, &standin).with_context(|| daemon.losses())?;
     for call in &calls {
         made_by(call, "curl", "/usr/bin/curl")?;
         assert_eq!(call.model.as_ref(), models.get(&call.process.pid));
@@ -61,7 +61,7 @@ fn two_hundred_streams_at_once() -> Result<()> {
     let client = client::run_python(&standin, "streams.py", &["200", &model])?;
     assert!(standin.connections() >= 200, "{} connections", standin.connections());
     let calls = daemon.wait_for_pid(client.pid, 200)?;
-    all_exact(&calls, &standin)?;
+    all_exact(&calls, &standin).with_context(|| daemon.losses())?;
     let models: BTreeSet<_> = calls.iter().map(|call| &call.model).collect();
     assert_eq!(models.len(), 200);
     daemon.stop()?;
@@ -76,7 +76,7 @@ fn one_connection_reused_five_hundred_times() -> Result<()> {
     let client = client::run_python(&standin, "reuse.py", &["500", &model])?;
     assert_eq!(standin.connections(), 1);
     let calls = daemon.wait_for_pid(client.pid, 500)?;
-    all_exact(&calls, &standin)?;
+    all_exact(&calls, &standin).with_context(|| daemon.losses())?;
     daemon.stop()?;
     Ok(())
 }
@@ -99,7 +99,8 @@ fn a_request_of_twenty_megabytes() -> Result<()> {
     let finished = Child::spawn(curl, LIMIT)?.wait()?.success()?;
     let served = standin.served();
     assert!(served[0].request_bytes > 20 << 20, "{}", served[0].request_bytes);
-    all_exact(&[daemon.wait_for_one(finished.pid)?], &standin)?;
+    let call = daemon.wait_for_one(finished.pid)?;
+    all_exact(&[call], &standin).with_context(|| daemon.losses())?;
     daemon.stop()?;
     Ok(())
 }
@@ -120,7 +121,8 @@ fn a_stream_of_eight_megabytes() -> Result<()> {
         let body = if path == CHAT { client::chat_stream(&model) } else { client::messages(&model, stream) };
         let curl = client::run_curl(&standin, path, &body)?;
         assert!(curl.stdout.len() > 8 << 20);
-        all_exact(&[daemon.wait_for_one(curl.pid)?], &standin)?;
+        let call = daemon.wait_for_one(curl.pid)?;
+        all_exact(&[call], &standin).with_context(|| daemon.losses())?;
     }
     daemon.stop()?;
     Ok(())
@@ -132,7 +134,7 @@ fn a_burst_over_a_tiny_ring_is_accounted_for_to_the_byte() -> Result<()> {
     let mut daemon = Daemon::start_with("[capture]\nring_bytes = 4096\n", "warn")?;
     let scenario = Scenario { size: Some(1 << 20), chunks: Some(64), ..Scenario::new(31, 41) };
     let model = scenario.tag("n").model();
-    let before = Accounts::of(&daemon)?;
+    let before = Accounts::settled(&daemon)?;
     let client = client::run_python(&standin, "streams.py", &["20", &model])?;
     // One small call afterwards, when the ring is empty again, is whole.
     let after = Scenario::new(3, 4).tag("after").model();
@@ -140,12 +142,15 @@ fn a_burst_over_a_tiny_ring_is_accounted_for_to_the_byte() -> Result<()> {
     let curl = client::run_curl(&standin, CHAT, &client::chat(&after))?;
     all_exact(&[daemon.wait_for_one(curl.pid)?], &standin)?;
 
-    let accounts = Accounts::of(&daemon)?.since(&before);
-    let Accounts { transferred, delivered, lost } = accounts;
-    assert!(lost > 0.0, "the ring did not overflow: {accounts:?}");
-    assert_eq!(transferred, delivered + lost, "{accounts:?}");
+    let accounts = Accounts::settled(&daemon)?.since(&before);
+    assert!(accounts.lost > 0.0, "the ring did not overflow: {accounts:?}");
     let (received, sent) = standin.plaintext_bytes();
-    assert_eq!(transferred, (received + sent) as f64, "what went over the wire: {accounts:?}");
+    let on_the_wire = (received + sent) as f64;
+    assert!(accounts.transferred >= on_the_wire, "{accounts:?} of {on_the_wire}");
+    // Unless somebody else on this host used TLS meanwhile, it is exactly that.
+    if accounts.connections == standin.connections() as f64 {
+        assert_eq!(accounts.transferred, on_the_wire, "{accounts:?}");
+    }
     let stopped = daemon.stop()?;
     let calls = stopped.calls(|call: &CallLine| call.process.pid == client.pid)?;
     let exact = exact_or_missing(&calls, &standin)?;
@@ -153,12 +158,13 @@ fn a_burst_over_a_tiny_ring_is_accounted_for_to_the_byte() -> Result<()> {
     Ok(())
 }
 
-/// Plaintext bytes, as the daemon counts them.
+/// Plaintext bytes, as the daemon counts them, and connections.
 #[derive(Debug)]
 struct Accounts {
     transferred: f64,
     delivered: f64,
     lost: f64,
+    connections: f64,
 }
 
 impl Accounts {
@@ -172,7 +178,22 @@ impl Accounts {
             transferred: sum("llm_tracker_kernel_bytes_total")?,
             delivered: sum("llm_tracker_delivered_bytes_total")?,
             lost: sum("llm_tracker_lost_bytes_total")?,
+            connections: sum("llm_tracker_connections_seen_total")?,
         })
+    }
+
+    /// Once every byte was either delivered or counted as lost: some are on their way at any moment,
+    /// and the daemon's own numbers are a second old.
+    fn settled(daemon: &Daemon) -> Result<Self> {
+        let begun = Instant::now();
+        loop {
+            let accounts = Self::of(daemon)?;
+            if accounts.transferred == accounts.delivered + accounts.lost {
+                return Ok(accounts);
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "bytes are missing: {accounts:?}");
+            thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn since(self, before: &Self) -> Self {
@@ -180,6 +201,7 @@ impl Accounts {
             transferred: self.transferred - before.transferred,
             delivered: self.delivered - before.delivered,
             lost: self.lost - before.lost,
+            connections: self.connections - before.connections,
         }
     }
 }
