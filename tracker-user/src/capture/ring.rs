@@ -34,6 +34,7 @@ pub struct Ring {
     in_vain: u32,
     next_look: Option<Instant>,
     malformed: u64,
+    delivered_bytes: u64,
 }
 
 impl std::fmt::Debug for Ring {
@@ -41,13 +42,21 @@ impl std::fmt::Debug for Ring {
         f.debug_struct("Ring")
             .field("in_vain", &self.in_vain)
             .field("malformed", &self.malformed)
+            .field("delivered_bytes", &self.delivered_bytes)
             .finish_non_exhaustive()
     }
 }
 
 impl Ring {
     pub(super) const fn new(records: RingBuf<MapData>) -> Self {
-        Self { records, readiness: None, in_vain: LOOKS_IN_VAIN, next_look: None, malformed: 0 }
+        Self {
+            records,
+            readiness: None,
+            in_vain: LOOKS_IN_VAIN,
+            next_look: None,
+            malformed: 0,
+            delivered_bytes: 0,
+        }
     }
 
     /// Waits until it is time to [`drain`](Self::drain). May be dropped at any await point and
@@ -83,6 +92,9 @@ impl Ring {
             match parse(&bytes) {
                 Some(event) => {
                     drop(bytes); // Gives the room back before the event is worked on.
+                    if let CaptureEvent::Chunk(chunk) = &event {
+                        self.delivered_bytes += chunk.bytes.len() as u64;
+                    }
                     receive(event);
                 }
                 None => self.malformed += 1,
@@ -97,6 +109,13 @@ impl Ring {
             None
         };
         seen
+    }
+
+    /// Plaintext bytes handed over. With what the kernel side counts as lost, they are what it counts
+    /// as transferred.
+    #[must_use]
+    pub const fn delivered_bytes(&self) -> u64 {
+        self.delivered_bytes
     }
 
     /// Records that were not understood: a kernel side of another version. Always zero otherwise.

@@ -304,6 +304,7 @@ impl Work {
     fn publish(&self) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         self.pipeline.report(&mut status);
+        status.delivered_bytes = self.ring.delivered_bytes();
         status.malformed_records = self.ring.malformed();
     }
 }

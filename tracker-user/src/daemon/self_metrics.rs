@@ -22,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) undecided: usize,
     /// Open connections that carry LLM traffic.
     pub(crate) captured: usize,
+    /// Plaintext bytes that came through the ring buffer.
+    pub(crate) delivered_bytes: u64,
     /// Ring buffer records that were not understood.
     pub(crate) malformed_records: u64,
 }
@@ -126,7 +128,7 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
 }
 
 fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
-    let Status { pipeline, attribution: _, undecided, captured, malformed_records } = status;
+    let Status { pipeline, attribution: _, undecided, captured, delivered_bytes, malformed_records } = status;
     let &pipeline::Counters {
         connections,
         captured: ever_captured,
@@ -172,6 +174,11 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
             "llm_tracker_calls_unfinished_total",
             "Calls that were in flight when the daemon stopped.",
             unfinished,
+        ),
+        Sample::counter(
+            "llm_tracker_delivered_bytes_total",
+            "Plaintext bytes that came through; with the lost ones, all that the kernel side saw.",
+            *delivered_bytes,
         ),
         Sample::counter(
             "llm_tracker_malformed_records_total",
