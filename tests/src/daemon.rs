@@ -61,8 +61,16 @@ impl Daemon {
     ///
     /// Where this machine or this user cannot run it, or it does not become ready.
     pub fn start_with(config: &str, log_level: &str) -> Result<Self> {
+        Self::start_alone(machine::Exclusive::take()?, config, log_level)
+    }
+
+    /// The same for a test that has the machine already, because its clients come before the daemon.
+    ///
+    /// # Errors
+    ///
+    /// Where this machine or this user cannot run it, or it does not become ready.
+    pub fn start_alone(exclusive: machine::Exclusive, config: &str, log_level: &str) -> Result<Self> {
         ensure!(machine::is_root(), "these tests load programs into the kernel: run them as root");
-        let exclusive = machine::Exclusive::take()?;
         let resident = resident()?;
         let folder = tempfile::Builder::new().prefix("llm-tracker-run-").tempdir()?;
         fs::write(folder.path().join("config.toml"), config)?;

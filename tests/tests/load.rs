@@ -105,6 +105,22 @@ fn a_request_of_twenty_megabytes() -> Result<()> {
     Ok(())
 }
 
+/// Python hands a whole body to its TLS library at once: far past what is copied of one call. What
+/// is left out is counted, and neither this call nor the next one is damaged by it.
+#[test]
+fn a_request_of_twenty_megabytes_in_one_write() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let model = Scenario::new(5_000_000, 9).tag("n").model();
+    let client = client::run_python(&standin, "big_request.py", &["20", &model])?;
+    let calls = daemon.wait_for_pid(client.pid, 2)?;
+    all_exact(&calls, &standin).with_context(|| daemon.losses())?;
+    let past_cap = daemon.metrics()?.sum("llm_tracker_lost_bytes_total", &[("reason", "past_cap")]);
+    assert!(past_cap > f64::from(19 << 20), "{past_cap}");
+    daemon.stop()?;
+    Ok(())
+}
+
 #[test]
 fn a_stream_of_eight_megabytes() -> Result<()> {
     let standin = StandIn::start()?;

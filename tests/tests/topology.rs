@@ -9,6 +9,7 @@ use llm_tracker_tests::{
     compare::{all_exact, made_by},
     container::Bundle,
     daemon::Daemon,
+    machine::Exclusive,
     proxy::Proxy,
     scenario::Scenario,
     standin::StandIn,
@@ -193,12 +194,13 @@ fn an_sdk_in_a_mount_namespace_of_its_own() -> Result<()> {
 #[test]
 fn a_process_that_was_there_before_the_daemon() -> Result<()> {
     let standin = StandIn::start()?;
+    let machine = Exclusive::take()?;
     let model = Scenario { wait: Some(50), ..Scenario::new(17, 23) }.tag("n").model();
     let client = Child::spawn(client::python(&standin, "reuse.py", &["200", &model])?, LIMIT)?;
     while standin.served().len() < 5 {
         thread::sleep(Duration::from_millis(20));
     }
-    let daemon = Daemon::start()?;
+    let daemon = Daemon::start_alone(machine, "", "info")?;
     let at_ready = standin.served().len();
     ensure!(at_ready < 190, "the client was done before the daemon was ready");
     let pid = client.wait()?.success()?.pid;
@@ -221,6 +223,7 @@ fn a_library_at_any_path_deleted_or_not() -> Result<()> {
     let folder = tempfile::Builder::new().prefix("llm-tracker-libssl-").tempdir()?;
     let copy = folder.path().join("libssl.so.3");
     fs::copy("/usr/lib/x86_64-linux-gnu/libssl.so.3", &copy)?;
+    let machine = Exclusive::take()?;
     let model = Scenario { wait: Some(50), ..Scenario::new(17, 23) }.tag("n").model();
     let mut command = client::python(&standin, "reuse.py", &["200", &model])?;
     command.env("LD_LIBRARY_PATH", folder.path());
@@ -231,7 +234,7 @@ fn a_library_at_any_path_deleted_or_not() -> Result<()> {
     let maps = fs::read_to_string(format!("/proc/{}/maps", client.pid()))?;
     ensure!(maps.contains(copy.to_str().context("not UTF-8")?), "the copy is not in use: {maps}");
     fs::remove_file(&copy)?;
-    let daemon = Daemon::start()?;
+    let daemon = Daemon::start_alone(machine, "", "info")?;
     let at_ready = standin.served().len();
     let pid = client.wait()?.success()?.pid;
     thread::sleep(Duration::from_secs(2));

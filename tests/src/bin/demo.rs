@@ -256,7 +256,7 @@ fn table(paint: &Paint, rows: &[Row], calls: &[CallLine], served: &[Served]) -> 
                 if (4..10).contains(&i) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
             })
             .collect();
-        let line = line.join("  ");
+        let line = line.join("  ").trim_end().to_owned();
         match number.checked_sub(1).and_then(|i| notes.get(i)) {
             None => println!("  {}", paint.bold(&line)),
             Some(None) => println!("{} {line}", paint.good("=")),
