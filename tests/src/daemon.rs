@@ -255,7 +255,11 @@ impl Stopped {
 
 /// A process that uses the system's libssl, as there is on every host with some life in it: a program
 /// that is started later is then seen from its first call.
-fn resident() -> Result<Child> {
+///
+/// # Errors
+///
+/// Where Python does not start.
+pub fn resident() -> Result<Child> {
     let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", "import ssl, time\nprint('ready', flush=True)\ntime.sleep(600)"]);
     let mut child = Child::spawn(command, LIFE)?;
