@@ -15,12 +15,23 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "llm-tracker", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    /// How much to say on standard error.
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", env = "LLM_TRACKER_LOG")]
-    pub log_level: LogLevel,
+    /// How much to say on standard error [default: info for run, warn for doctor].
+    #[arg(long, global = true, value_name = "LEVEL", env = "LLM_TRACKER_LOG")]
+    pub log_level: Option<LogLevel>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The level that was asked for, or what suits the command.
+    #[must_use]
+    pub fn log_level(&self) -> LogLevel {
+        self.log_level.unwrap_or(match self.command {
+            Command::Run(_) => LogLevel::Info,
+            Command::Doctor(_) => LogLevel::Warn,
+        })
+    }
 }
 
 /// Levels of the log on standard error. None of them ever shows content.

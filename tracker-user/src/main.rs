@@ -11,7 +11,7 @@ use llm_tracker::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        .with_max_level(cli.log_level.filter())
+        .with_max_level(cli.log_level().filter())
         .with_writer(std::io::stderr)
         .with_ansi(colours())
         .with_target(false)

@@ -101,7 +101,7 @@ fn describe(snapshot: &Snapshot, processes: usize, report: &mut String) -> Resul
         )?;
         return Ok(());
     }
-    writeln!(report, "\nTLS libraries in use, by {processes} processes:")?;
+    writeln!(report, "\nTLS libraries, used by {processes} processes:")?;
     let mut objects: Vec<_> = objects.iter().collect();
     objects.sort_by(|a, b| (is_hooked(b), &a.path).cmp(&(is_hooked(a), &b.path)));
     objects.into_iter().try_for_each(|object| describe_object(object, report))
@@ -113,14 +113,19 @@ const fn is_hooked(object: &ObjectReport) -> bool {
 
 fn describe_object(object: &ObjectReport, report: &mut String) -> std::fmt::Result {
     let ObjectReport { path, stack, state, users } = object;
+    let users = match users {
+        0 => "nobody yet".to_owned(),
+        1 => "1 process".to_owned(),
+        users => format!("{users} processes"),
+    };
     match state {
         State::Hooked { functions, emulated, failed } => {
             let cost = if *emulated { "" } else { "; the probes are of the slow kind" };
-            writeln!(report, "ok    {path}  {stack}, {users} processes: {}{cost}", functions.join(", "))?;
+            writeln!(report, "ok    {path}  {stack}, {users}: {}{cost}", functions.join(", "))?;
             failed.iter().try_for_each(|error| writeln!(report, "warn  {path}  {error}"))
         }
         State::NotHooked { reason } => {
-            writeln!(report, "SEEN  {path}  {stack}, {users} processes, not hooked: {reason}")
+            writeln!(report, "SEEN  {path}  {stack}, {users}, not hooked: {reason}")
         }
     }
 }

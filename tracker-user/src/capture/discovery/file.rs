@@ -63,6 +63,12 @@ pub(super) fn find(pid: u32, mapping: &Mapping) -> io::Result<Found> {
     Ok(found(path, &metadata))
 }
 
+/// Finds a file by a path of our own.
+pub(super) fn at(path: PathBuf) -> io::Result<Found> {
+    let metadata = fs::metadata(&path)?;
+    Ok(found(path, &metadata))
+}
+
 /// Opens it, and looks again at what was opened.
 pub(super) fn open(found: &Found) -> io::Result<(File, Identity, Version)> {
     let file = File::open(&found.path)?;

@@ -13,13 +13,14 @@ mod object;
 mod record;
 mod report;
 mod sideband;
+mod standing;
 mod table;
 mod worker;
 
 use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -69,6 +70,8 @@ pub struct Config {
     pub max_objects: usize,
     /// Whether to use the side-band.
     pub side_band: bool,
+    /// Folders whose `libssl.so*` is hooked before anybody uses it. An unused hook costs nothing.
+    pub standing_folders: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -79,6 +82,7 @@ impl Default for Config {
             linger: Duration::from_secs(5 * 60),
             max_objects: 1024,
             side_band: true,
+            standing_folders: standing::folders(),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Object<L> {
     pub(super) namespace: Option<u64>,
     /// Since when there are no users.
     pub(super) unused_since: Option<Instant>,
+    /// Hooked whether or not it is used.
+    pub(super) standing: bool,
 }
 
 impl<L> Object<L> {
@@ -48,11 +50,17 @@ impl<L> Object<L> {
             users: HashSet::new(),
             namespace,
             unused_since: Some(Instant::now()),
+            standing: false,
         }
     }
 
     pub(super) fn is_hooked(&self) -> bool {
         self.stacks.iter().any(|stack| !stack.links.is_empty())
+    }
+
+    /// Since when its hooks linger for nobody.
+    pub(super) fn lingers_since(&self) -> Option<Instant> {
+        self.unused_since.filter(|_| !self.standing)
     }
 
     /// Attaches every hook of every stack; one that fails leaves the others.

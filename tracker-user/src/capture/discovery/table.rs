@@ -6,13 +6,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::file::{self, Identity, Version};
 use super::maps::{self, Alias, Mapping};
 use super::object::Object;
 use super::report::{Counters, ObjectReport, ProcessEvent};
-use super::{Attach, Config};
+use super::{Attach, Config, standing};
 use crate::capture::locate;
 
 /// Files remembered as seen or as without TLS; past that, all are forgotten and judged anew.
@@ -51,6 +52,7 @@ pub(super) struct Table<A: Attach> {
     attacher: A,
     linger: Duration,
     max_objects: usize,
+    standing_folders: Vec<PathBuf>,
     lasting_namespaces: [Option<u64>; 2],
     /// A process in each of the other mount namespaces, so that one look tells whether it is in use.
     inhabitants: HashMap<u64, u32>,
@@ -71,6 +73,7 @@ impl<A: Attach> Table<A> {
             attacher,
             linger: config.linger,
             max_objects: config.max_objects,
+            standing_folders: config.standing_folders.clone(),
             lasting_namespaces: maps::lasting_mount_namespaces(),
             inhabitants: HashMap::new(),
             objects: HashMap::new(),
@@ -165,7 +168,29 @@ impl<A: Attach> Table<A> {
         }
         let ended: Vec<u32> = self.processes.keys().filter(|pid| !alive.contains(pid)).copied().collect();
         ended.into_iter().for_each(|pid| self.ended(pid));
+        self.stand_by();
         self.retry();
+    }
+
+    /// Hooks the libraries that the next program is likely to map. One that was replaced there, as by a
+    /// package's upgrade, stays hooked only for as long as it is used.
+    fn stand_by(&mut self) {
+        let mut standing = HashSet::new();
+        for path in standing::candidates(&self.standing_folders) {
+            let Ok(found) = file::at(path.clone()) else { continue };
+            if self.objects.get(&found.identity).is_some_and(|object| object.version == found.version) {
+                standing.insert(found.identity);
+            } else if self.dismissed.get(&found.identity) != Some(&found.version)
+                && let Ok((file, identity, version)) = file::open(&found)
+            {
+                self.drop_object(identity);
+                let here = maps::mount_namespace(std::process::id());
+                standing.extend(self.judge(&file, &path, here, identity, version));
+            }
+        }
+        for (identity, object) in &mut self.objects {
+            object.standing = standing.contains(identity);
+        }
     }
 
     /// Makes the table agree with what one process really maps.
@@ -209,7 +234,8 @@ impl<A: Attach> Table<A> {
                 // Written over in place: what was known of it is void.
                 self.drop_object(found.identity);
             }
-            let judged = self.judge(&file, pid, mapping, identity, version);
+            let judged =
+                self.judge(&file, Path::new(&mapping.path), maps::mount_namespace(pid), identity, version);
             Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
         if behind.is_ok() {
@@ -226,8 +252,8 @@ impl<A: Attach> Table<A> {
     fn judge(
         &mut self,
         file: &File,
-        pid: u32,
-        mapping: &Mapping,
+        path: &Path,
+        namespace: Option<u64>,
         identity: Identity,
         version: Version,
     ) -> Option<Identity> {
@@ -244,8 +270,8 @@ impl<A: Attach> Table<A> {
             self.counters.over_limit += 1;
             return None;
         }
-        let path = mapping.path.to_string_lossy().into_owned();
-        let mut object = Object::new(path, version, located, maps::mount_namespace(pid));
+        let path = path.to_string_lossy().into_owned();
+        let mut object = Object::new(path, version, located, namespace);
         object.hook(&mut self.attacher, &mut self.counters, file);
         self.objects.insert(identity, object);
         Some(identity)
@@ -276,7 +302,7 @@ impl<A: Attach> Table<A> {
 
     /// When [`Table::tick`] has something to do, if ever.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let lingers = self.objects.values().filter_map(|object| object.unused_since).min();
+        let lingers = self.objects.values().filter_map(Object::lingers_since).min();
         [lingers.map(|since| since + self.linger), self.namespace_check].into_iter().flatten().min()
     }
 
@@ -285,7 +311,7 @@ impl<A: Attach> Table<A> {
         let over: Vec<Identity> = self
             .objects
             .iter()
-            .filter(|(_, object)| object.unused_since.is_some_and(|since| now >= since + self.linger))
+            .filter(|(_, object)| object.lingers_since().is_some_and(|since| now >= since + self.linger))
             .map(|(identity, _)| *identity)
             .collect();
         over.into_iter().for_each(|identity| self.drop_object(identity));

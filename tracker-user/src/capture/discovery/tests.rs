@@ -417,3 +417,28 @@ fn latency_is_printed() {
     last.sort();
     println!("spawn to last attach: {last:?}");
 }
+
+#[test]
+fn a_library_that_nobody_uses_yet_is_hooked_until_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(copy) = unknown_libssl(folder.path()) else { return };
+    let library = folder.path().join("libssl.so.3");
+    fs::rename(copy, &library).unwrap();
+    let running = start(Config {
+        standing_folders: vec![folder.path().to_owned()],
+        side_band: false,
+        poll_interval: Duration::from_millis(50),
+        linger: Duration::from_millis(50),
+        ..Config::default()
+    });
+    let hooked = || {
+        let snapshot = running.handle.snapshot();
+        object(&snapshot, &library).is_some_and(|object| matches!(object.state, State::Hooked { .. }))
+    };
+    // Before anybody maps it, and for longer than hooks linger.
+    assert!(hooked());
+    thread::sleep(Duration::from_millis(300));
+    assert!(hooked());
+    fs::remove_file(&library).unwrap();
+    eventually("its end", || object(&running.handle.snapshot(), &library).is_none());
+}
