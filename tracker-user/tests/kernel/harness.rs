@@ -222,26 +222,32 @@ impl Run {
     fn wait(&mut self) {
         let status = self.child.wait().expect("its status");
         assert!(status.success(), "{status}");
-        thread::sleep(Duration::from_millis(20)); // For the thread that reads its output.
-        self.read_output();
+        // Until the thread that reads its output has come to the end of it.
+        while let Ok(line) = self.output.recv_timeout(PATIENCE) {
+            self.understand(line);
+        }
     }
 
     fn read_output(&mut self) {
         while let Ok(line) = self.output.try_recv() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if let ["end", ssl, numbers @ ..] = &words[..] {
-                let number: Vec<u64> = numbers.iter().map(|n| n.parse().expect("a number")).collect();
-                self.ends.push(End {
-                    ssl: hexadecimal(ssl),
-                    pid: number[0] as u32,
-                    written: number[1],
-                    write_seed: number[2],
-                    read: number[3],
-                    read_seed: number[4],
-                });
-            }
-            self.lines.push(line);
+            self.understand(line);
         }
+    }
+
+    fn understand(&mut self, line: String) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["end", ssl, numbers @ ..] = &words[..] {
+            let number: Vec<u64> = numbers.iter().map(|n| n.parse().expect("a number")).collect();
+            self.ends.push(End {
+                ssl: hexadecimal(ssl),
+                pid: number[0] as u32,
+                written: number[1],
+                write_seed: number[2],
+                read: number[3],
+                read_seed: number[4],
+            });
+        }
+        self.lines.push(line);
     }
 
     /// Drops what other processes on the machine did.
