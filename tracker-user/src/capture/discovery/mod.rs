@@ -10,6 +10,7 @@
 mod file;
 mod maps;
 mod object;
+mod programs;
 mod record;
 mod report;
 mod sideband;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 
 use super::Hook;
@@ -72,6 +74,8 @@ pub struct Config {
     pub side_band: bool,
     /// Folders whose `libssl.so*` is hooked before anybody uses it. An unused hook costs nothing.
     pub standing_folders: Vec<PathBuf>,
+    /// Where to note which programs run. Keep a clone of it to ask.
+    pub programs: Programs,
 }
 
 impl Default for Config {
@@ -83,6 +87,7 @@ impl Default for Config {
             max_objects: 1024,
             side_band: true,
             standing_folders: standing::folders(),
+            programs: Programs::default(),
         }
     }
 }

@@ -26,8 +26,8 @@ pub(super) enum Happening {
     Mapped { pid: u32, mapping: Mapping },
     /// It was made, as a copy of another.
     Forked { pid: u32, parent: u32 },
-    /// It replaced its program: all mappings before are gone.
-    Executed { pid: u32 },
+    /// It replaced its program, which gave it this name: all mappings before are gone.
+    Executed { pid: u32, comm: String },
     /// Its first thread ended.
     LeaderExited { pid: u32 },
     /// This many records are missing.
@@ -49,9 +49,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
     let time = u64_at(bytes, bytes.len() - TRAILER)?;
     let happening = match kind {
         PERF_RECORD_MMAP2 => mapped(body)?,
-        PERF_RECORD_COMM if flags & PERF_RECORD_MISC_COMM_EXEC != 0 => {
-            Happening::Executed { pid: process(body, 0)? }
-        }
+        PERF_RECORD_COMM if flags & PERF_RECORD_MISC_COMM_EXEC != 0 => Happening::Executed {
+            pid: process(body, 0)?,
+            comm: String::from_utf8_lossy(text_at(body, 8)?).into(),
+        },
         PERF_RECORD_FORK => {
             let (pid, parent) = (process(body, 0)?, process(body, 4)?);
             if pid == parent {
@@ -81,15 +82,18 @@ fn mapped(body: &[u8]) -> Option<Happening> {
     if alias.inode == 0 {
         return None; // Anonymous memory, or the kernel's own.
     }
-    let name = body.get(64..)?;
-    let length = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-    let path = OsString::from_vec(name.get(..length)?.to_vec());
+    let path = OsString::from_vec(text_at(body, 64)?.to_vec());
     Some(Happening::Mapped { pid, mapping: Mapping { start, end, alias, path } })
 }
 
 /// A process id; absent where the process is not visible in this pid namespace.
 fn process(body: &[u8], at: usize) -> Option<u32> {
     u32_at(body, at).filter(|pid| (1..=i32::MAX.unsigned_abs()).contains(pid))
+}
+
+/// The bytes up to a zero byte, or up to the end.
+fn text_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    bytes.get(at..)?.split(|&byte| byte == 0).next()
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -133,7 +137,7 @@ mod tests {
         let body = [words(&[5, 5]), b"name\0\0\0\0".to_vec()].concat();
         assert_eq!(parse(&record(PERF_RECORD_COMM, 0, &body)), None);
         let exec = parse(&record(PERF_RECORD_COMM, PERF_RECORD_MISC_COMM_EXEC as u16, &body)).unwrap();
-        assert_eq!(exec.happening, Happening::Executed { pid: 5 });
+        assert_eq!(exec.happening, Happening::Executed { pid: 5, comm: "name".to_owned() });
     }
 
     #[test]

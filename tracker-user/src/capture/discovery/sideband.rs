@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event_open_sys as sys;
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::time::{ClockId, clock_gettime};
 use sys::bindings::{
     PERF_COUNT_SW_DUMMY, PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_TIME, PERF_TYPE_SOFTWARE, perf_event_attr,
     perf_event_mmap_page,
 };
 
 use super::record::{self, HEADER, Happening, Record};
+use crate::capture::Timestamp;
 
 /// Bytes of ring per CPU; a power of two. A record has 100 to 250 bytes.
 const RING: usize = 128 * 1024;
@@ -26,12 +28,23 @@ const RING: usize = 128 * 1024;
 #[derive(Debug)]
 pub(super) struct SideBand {
     rings: Vec<Ring>,
+    /// Taken out already, but not all that happened before may be.
+    late: Vec<Record>,
+}
+
+/// All records of a stretch of time.
+#[derive(Debug)]
+pub(super) struct Drained {
+    /// In the order in which they happened.
+    pub(super) records: Vec<Record>,
+    /// Where it ends: what comes later happened later.
+    pub(super) until: Timestamp,
 }
 
 impl SideBand {
     /// Opens an event on each CPU that is online.
     pub(super) fn open() -> io::Result<Self> {
-        let mut band = Self { rings: Vec::new() };
+        let mut band = Self { rings: Vec::new(), late: Vec::new() };
         band.follow_cpus()?;
         if band.rings.is_empty() {
             return Err(io::Error::other("no CPU could be watched"));
@@ -59,7 +72,7 @@ impl SideBand {
     /// Stops watching the CPU of the n-th descriptor, which has gone offline.
     pub(super) fn remove(&mut self, index: usize) {
         if index < self.rings.len() {
-            self.rings.remove(index);
+            self.rings.remove(index).drain(&mut self.late);
         }
     }
 
@@ -68,14 +81,25 @@ impl SideBand {
         self.rings.iter().map(|ring| ring.event.as_fd())
     }
 
-    /// Takes all records out, in the order in which they happened.
-    pub(super) fn drain(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
+    /// Takes out all records of what has happened up to now.
+    ///
+    /// The rings are read one after the other. A process may have moved meanwhile from one that was read
+    /// to one that is read next, so that what it did last would come before what it did first: what
+    /// happened after the beginning waits for the next time.
+    pub(super) fn drain(&mut self) -> Drained {
+        let until = now();
+        let mut records = std::mem::take(&mut self.late);
         for ring in &mut self.rings {
             ring.drain(&mut records);
         }
         records.sort_by_key(|record| record.time);
-        records
+        self.late = records.split_off(records.partition_point(|record| record.time <= until.0));
+        Drained { records, until }
+    }
+
+    /// Whether there is something for [`Self::drain`] that the descriptors do not tell of.
+    pub(super) fn is_late(&self) -> bool {
+        !self.late.is_empty()
     }
 }
 
@@ -190,6 +214,13 @@ impl Drop for Ring {
             tracing::warn!(%error, "a perf ring could not be unmapped");
         }
     }
+}
+
+/// The time on the clock that the records are stamped with.
+pub(super) fn now() -> Timestamp {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.unsigned_abs()))
 }
 
 /// The numbers in a list like `0-3,8`.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::record::Happening;
+use super::record::{Happening, Record};
 use super::report::{ProcessEvent, Snapshot};
-use super::sideband::SideBand;
+use super::sideband::{Drained, SideBand};
 use super::table::Table;
 use super::{Attach, Config, maps};
 
@@ -20,6 +20,8 @@ const REAP_AFTER: Duration = Duration::from_millis(50);
 const REAP_ATTEMPTS: u8 = 20;
 /// The start takes no longer, even where large programs appear faster than they can be judged.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
+/// Times that the side-band is drained in a row, if there is more each time.
+const MAX_DRAINS: usize = 4;
 
 /// What the thread and its handle share.
 pub(super) struct Shared {
@@ -89,7 +91,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             self.table.tick(now);
             let more = self.table.catch_up();
             self.publish();
-            self.wait(more);
+            self.wait(more || self.side_band.as_ref().is_some_and(SideBand::is_late));
             self.drain();
         }
         self.table.clear();
@@ -111,7 +113,20 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
     }
 
     fn drain(&mut self) {
-        let records = self.side_band.as_mut().map(SideBand::drain).unwrap_or_default();
+        for _ in 0..MAX_DRAINS {
+            let Some(band) = &mut self.side_band else { return };
+            let Drained { records, until } = band.drain();
+            let more = band.is_late();
+            // First, because it takes no time and others wait for it.
+            self.config.programs.learn(&records, until);
+            self.follow(records);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn follow(&mut self, records: Vec<Record>) {
         for record in records {
             match record.happening {
                 Happening::Mapped { pid, mapping } => self.table.mapped(pid, mapping),
@@ -119,7 +134,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
                     self.ending.remove(&pid);
                     self.table.forked(pid, parent);
                 }
-                Happening::Executed { pid } => {
+                Happening::Executed { pid, comm: _ } => {
                     self.ending.remove(&pid);
                     self.table.ended(pid);
                 }
