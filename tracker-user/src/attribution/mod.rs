@@ -12,4 +12,4 @@ mod procfs;
 mod users;
 
 pub use origin::{Container, Origin, Process};
-pub use processes::{Attribution, Config, Counters};
+pub use processes::{Attribution, Config, Counters, Programs};

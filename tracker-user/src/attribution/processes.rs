@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt::Debug,
     fs,
     path::PathBuf,
     sync::Arc,
@@ -14,7 +15,7 @@ use super::{
     procfs::{self, Snapshot, StartTime},
     users::{self, Users},
 };
-use crate::capture::Opened;
+use crate::capture::{Opened, Timestamp};
 
 /// Events are in order, so an exit comes before its pid is used again, unless it was lost. Then the
 /// next look at `/proc` finds out, and there is one at least this often.
@@ -65,6 +66,13 @@ pub struct Counters {
     pub evicted: u64,
 }
 
+/// Knows the programs of processes that lived too briefly to be read from `/proc`.
+pub trait Programs: Debug + Send {
+    /// The path of the executable that `pid` ran at the time `at`, when its name was `comm`; absent
+    /// where that is not certain, or not known yet.
+    fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>>;
+}
+
 /// Knows who made a call.
 ///
 /// A pid alone does not identify a process: it is kept with the process's start time, and
@@ -73,6 +81,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Attribution {
     config: Config,
+    /// Asked where `/proc` is too late.
+    programs: Option<Box<dyn Programs>>,
     entries: HashMap<u32, Entry>,
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
@@ -110,8 +120,15 @@ impl Attribution {
             leaving: VecDeque::new(),
             counters: Counters::default(),
             clock: 0,
+            programs: None,
             config,
         }
+    }
+
+    /// Asks `programs` for the executable where `/proc` is too late.
+    #[must_use]
+    pub fn with_programs(self, programs: impl Programs + 'static) -> Self {
+        Self { programs: Some(Box::new(programs)), ..self }
     }
 
     /// A process was first seen to map a TLS library: it is read now, while it is there.
@@ -160,11 +177,20 @@ impl Attribution {
                         }
                         return origin;
                     }
-                    self.complete(pid, opened);
+                    self.fill_in(pid, opened);
                 }
             }
         }
         self.origin(pid, opened.cgroup_id)
+    }
+
+    /// Adds to an origin what was not known yet when it was handed out. `at` is a time at which the
+    /// process made the call.
+    pub fn complete(&self, origin: &mut Origin, at: Timestamp) {
+        let process = &mut origin.process;
+        if let (None, Some(comm)) = (&process.exe, &process.name) {
+            process.exe = self.exe(process.pid, comm, at);
+        }
     }
 
     /// Whose call it is, by pid and the cgroup v2 id that the kernel saw at the call.
@@ -276,7 +302,7 @@ impl Attribution {
         let process = Process {
             pid: opened.connection.tgid,
             name: Some(opened.comm.clone()).filter(|comm| !comm.is_empty()),
-            exe: None,
+            exe: self.exe(opened.connection.tgid, &opened.comm, opened.at),
             uid: Some(opened.uid),
             user: self.users.name(opened.uid),
         };
@@ -284,7 +310,8 @@ impl Attribution {
     }
 
     /// Fills what could not be read with what the kernel said.
-    fn complete(&mut self, pid: u32, opened: &Opened) {
+    fn fill_in(&mut self, pid: u32, opened: &Opened) {
+        let exe = self.exe(pid, &opened.comm, opened.at);
         let Some(entry) = self.entries.get_mut(&pid) else { return };
         entry.verified = Instant::now();
         if entry.origin.process.name.is_none() || entry.origin.process.uid.is_none() {
@@ -292,6 +319,13 @@ impl Attribution {
             process.name.get_or_insert_with(|| opened.comm.clone());
             process.uid.get_or_insert(opened.uid);
         }
+        if entry.origin.process.exe.is_none() && exe.is_some() {
+            Arc::make_mut(&mut entry.origin).process.exe = exe;
+        }
+    }
+
+    fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<String> {
+        Some(self.programs.as_ref()?.exe(pid, comm, at)?.to_string())
     }
 
     fn in_cgroup(&mut self, process: Process, path: Option<String>, cgroup_id: Option<u64>) -> Origin {

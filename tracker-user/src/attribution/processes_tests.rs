@@ -95,6 +95,43 @@ fn the_kernels_word_counts_where_proc_is_too_late() {
     assert_eq!(attribution.counters().too_late, 1);
 }
 
+/// Knows one program, once it is told to.
+#[derive(Clone, Debug, Default)]
+struct Late(Arc<std::sync::atomic::AtomicBool>);
+
+impl Programs for Late {
+    fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>> {
+        let known = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        (known && pid == 10 && comm == "wget" && at.0 >= 6_000_000_000).then(|| "/usr/bin/wget".into())
+    }
+}
+
+#[test]
+fn a_program_that_proc_was_too_late_for_is_asked_for_elsewhere() {
+    let host = Host::new();
+    let late = Late::default();
+    let mut attribution = Attribution::new(host.config()).with_programs(late.clone());
+    let first = attribution.opened(&opened(10, "wget", 6));
+    let mut origin = Origin::clone(&first);
+    attribution.complete(&mut origin, Timestamp(6_500_000_000));
+    assert_eq!(exe(&origin), None, "nobody knows it yet");
+    late.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    attribution.complete(&mut origin, Timestamp(6_500_000_000));
+    assert_eq!((name(&origin), exe(&origin)), (Some("wget"), Some("/usr/bin/wget")));
+    assert_eq!(exe(&attribution.opened(&opened(10, "wget", 7))), Some("/usr/bin/wget"), "its next one");
+
+    let mut attribution = Attribution::new(host.config()).with_programs(late);
+    assert_eq!(exe(&attribution.opened(&opened(10, "wget", 6))), Some("/usr/bin/wget"));
+    assert_eq!(exe(&attribution.opened(&opened(11, "wget", 6))), None);
+    // What `/proc` says is not asked for.
+    host.start(12, "wget", ticks(5), "/a");
+    let mut origin = Origin::clone(&attribution.opened(&opened(12, "wget", 6)));
+    origin.process.pid = 10;
+    origin.process.exe = Some("/opt/wget".to_owned());
+    attribution.complete(&mut origin, Timestamp(6_000_000_000));
+    assert_eq!(exe(&origin), Some("/opt/wget"));
+}
+
 #[test]
 fn a_reused_pid_moves_no_call_to_another_program() {
     let host = Host::new();

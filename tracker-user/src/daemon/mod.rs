@@ -26,7 +26,7 @@ use crate::{
     attribution::{self, Attribution},
     capture::{
         AttachError, AttachedHook, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
-        KernelLog, Ring, Verdict, Verdicts,
+        KernelLog, Ring, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Discovery, ProcessEvent},
     },
     cli::RunArgs,
@@ -143,6 +143,7 @@ async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>
 
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let discovery_config = discovery_config(config);
+    let programs = discovery_config.programs.clone();
     let discovery = tokio::task::spawn_blocking(move || {
         Discovery::start(discovery_config, KernelAttacher(kernel), move |event| {
             if let ProcessEvent::Seen { pid } = event {
@@ -155,7 +156,7 @@ async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>
     let status = Arc::new(Mutex::new(Status::default()));
     let pipeline = Pipeline::new(
         Arc::new(Catalog::new()),
-        Attribution::new(attribution::Config::default()),
+        Attribution::new(attribution::Config::default()).with_programs(programs),
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );
@@ -318,6 +319,13 @@ impl Attach for KernelAttacher {
 
     fn attach(&mut self, hook: &Hook, file: &Path) -> Result<AttachedHook, AttachError> {
         self.0.attach(hook, file)
+    }
+}
+
+/// Joins attribution to discovery.
+impl attribution::Programs for discovery::Programs {
+    fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>> {
+        self.exe(pid, comm, at)
     }
 }
 

@@ -293,11 +293,10 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
-        let record = Record {
-            started_unix_nanos: self.clock.unix_nanos(call.started),
-            call,
-            origin: Origin::clone(origin),
-        };
+        let mut origin = Origin::clone(origin);
+        // What was too early to be known at the first sight of the connection may be known by now.
+        self.attribution.complete(&mut origin, call.started);
+        let record = Record { started_unix_nanos: self.clock.unix_nanos(call.started), call, origin };
         for sink in &self.sinks {
             sink.record(&record);
         }
