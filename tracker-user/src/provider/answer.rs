@@ -121,10 +121,10 @@ impl Answer {
             {
                 self.finish_reason(wire_text(text));
             }
-            (Field::StopReason, Value::Text { text, .. }) if !text.is_empty() => {
-                if self.choice.as_ref().is_none_or(|choice| choice.finish.is_none()) {
-                    self.finish_reason(wire_text(text));
-                }
+            (Field::StopReason, Value::Text { text, .. })
+                if !text.is_empty() && self.choice.as_ref().is_none_or(|choice| choice.finish.is_none()) =>
+            {
+                self.finish_reason(wire_text(text));
             }
             // With `enum-encoding=int` Google's enums are numbers; zero is "unspecified".
             (Field::FinishReason, Value::Integer(code)) if code != 0 => self.finish_reason(code.to_string()),
@@ -142,6 +142,10 @@ impl Answer {
                 self.tools.kind(text, dialect.owner(text));
             }
             (Field::ToolName, Value::Text { text, .. }) => self.tools.name(text),
+            (Field::ServerTool(name), Value::BeginObject) => {
+                self.content = true;
+                self.tools.server(name);
+            }
             (Field::Tool | Field::ToolAtPosition, Value::End) => {
                 self.content |= self.tools.end();
             }

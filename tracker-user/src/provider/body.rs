@@ -237,7 +237,7 @@ impl Payload {
     fn push(&mut self, compiled: &Compiled, answer: &mut Answer, data: &[u8]) {
         let Self { scanner, envelope } = self;
         let mut document = |data: &[u8]| {
-            scanner.push(&compiled.response, data, &mut |hit| answer.hit(compiled.dialect, hit))
+            scanner.push(&compiled.response, data, &mut |hit| answer.hit(compiled.dialect, hit));
         };
         let Some((envelope, base64)) = envelope else { return document(data) };
         envelope.push(&compiled.envelope, data, &mut |hit| {

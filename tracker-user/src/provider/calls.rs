@@ -96,3 +96,7 @@ impl Calls {
 #[cfg(test)]
 #[path = "calls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "formats_tests.rs"]
+mod formats_tests;

@@ -196,8 +196,10 @@ fn read_headers(mut block: &[u8]) -> Headers<'_> {
     headers
 }
 
-/// One header: its name, its value where it is a text, and what follows.
-fn read_header(block: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+/// A header's name, its value where it is a text, and what follows.
+type Header<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
+fn read_header(block: &[u8]) -> Option<Header<'_>> {
     let (&length, rest) = block.split_first()?;
     let (name, rest) = rest.split_at_checked(length.into())?;
     let (&kind, rest) = rest.split_first()?;

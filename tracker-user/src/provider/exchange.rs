@@ -177,8 +177,9 @@ impl Exchange {
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.
     fn is_plausible(&self, compiled: &Compiled) -> bool {
         let RequestBody { model, prompt, form, .. } = &self.request;
-        // Forms are only sent where a model is not the least of their fields, and may be left out.
-        let asked = *prompt && (model.is_some() || self.route.model.is_some() || form.is_some());
+        // A form may leave its model out, where the path says enough.
+        let form = form.is_some() && self.path.contains("/v1/");
+        let asked = *prompt && (model.is_some() || self.route.model.is_some() || form);
         let answered = self.answer.recognised && (self.answer.model.is_some() || compiled.dialect.nameless);
         asked || answered
     }

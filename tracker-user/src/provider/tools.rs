@@ -74,6 +74,13 @@ impl Tools {
         }
     }
 
+    /// A tool of the provider's was used.
+    pub(super) fn server(&mut self, name: &'static str) {
+        if self.server_names.len() < MAX_TOOLS {
+            self.server_names.push(name.to_owned());
+        }
+    }
+
     /// The piece is over. Returns whether it named a tool of the client's.
     pub(super) fn end(&mut self) -> bool {
         let Some(piece) = self.current.take() else { return false };

@@ -9,7 +9,7 @@ use super::{
         CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, Dialect,
         EMBED_CONTENT, EMBEDDINGS, GENERATE, GENERATE_CONTENT, IMAGES, INTERACTIONS, INVOKE_MODEL, MESSAGES,
         MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SPEECH,
-        TRANSCRIPTION, WATSONX,
+        TRANSCRIPTION, WATSONX, WORKERS,
     },
 };
 
@@ -60,6 +60,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("deployments/{model}/audio/translations", &TRANSCRIPTION, "translation"),
     call("deployments/{model}/audio/speech", &SPEECH, "speech"),
     call("chat/completions", &CHAT, "chat"),
+    call("engines/{model}/completions", &COMPLETIONS, "text_completion"),
+    call("engines/{model}/embeddings", &EMBEDDINGS, "embeddings"),
     call("fim/completions", &CHAT, "text_completion"),
     call("agents/completions", &CHAT, "chat"),
     call("completions", &COMPLETIONS, "text_completion"),
@@ -89,8 +91,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     no_call("publishers/anthropic/models/count-tokens:rawPredict"),
     call("publishers/anthropic/models/{model}:rawPredict", &MESSAGES, "chat"),
     call("publishers/anthropic/models/{model}:streamRawPredict", &MESSAGES, "chat"),
-    call("publishers/mistralai/models/{model}:rawPredict", &CHAT, "chat"),
-    call("publishers/mistralai/models/{model}:streamRawPredict", &CHAT, "chat"),
+    call("publishers/{}/models/{model}:rawPredict", &CHAT, "chat"),
+    call("publishers/{}/models/{model}:streamRawPredict", &CHAT, "chat"),
     // Amazon Bedrock, also behind proxies. Names of inference profiles have a slash in them.
     any_task("model/{model}/invoke", &INVOKE_MODEL, "chat"),
     any_task("model/{model}/{model}/invoke", &INVOKE_MODEL, "chat"),
@@ -145,6 +147,12 @@ const ASSISTANTS: &[Endpoint] = &[
     act("threads/{}/runs/{}/submit_tool_outputs", &RUNS, "invoke_agent"),
 ];
 
+/// Models that Cloudflare runs itself; their names have two slashes.
+const WORKERS_AI: &[Endpoint] = &[
+    any_task("ai/run/{model}/{model}/{model}", &WORKERS, "chat"),
+    any_task("workers-ai/{model}/{model}/{model}", &WORKERS, "chat"),
+];
+
 const GOOGLE: &[Endpoint] = &[
     call("interactions", &INTERACTIONS, "chat"),
     poll("interactions/{}", &INTERACTIONS, "chat"),
@@ -164,7 +172,15 @@ pub(super) static VENDORS: &[Vendor] = &[
         "azure.ai.inference",
         &["*.services.ai.azure.com", "*.inference.ai.azure.com", "*.models.ai.azure.com"],
     ),
-    vendor("github_copilot", &["api.githubcopilot.com", "api.*.githubcopilot.com"]),
+    vendor(
+        "github_copilot",
+        &[
+            "api.githubcopilot.com",
+            "api.*.githubcopilot.com",
+            "proxy.*.githubcopilot.com",
+            "copilot-proxy.githubusercontent.com",
+        ],
+    ),
     Vendor {
         endpoints: &[call("v1/complete", &COMPLETE, "text_completion")],
         ..vendor("anthropic", &["api.anthropic.com"])
@@ -184,7 +200,13 @@ pub(super) static VENDORS: &[Vendor] = &[
         "aws.bedrock",
         &["bedrock-runtime*.amazonaws.com", "bedrock-runtime*.amazonaws.com.cn", "bedrock-mantle.*.api.aws"],
     ),
-    vendor("cohere", &["api.cohere.com", "api.cohere.ai"]),
+    Vendor {
+        endpoints: &[
+            call("v1/summarize", &COHERE, "text_completion"),
+            call("v1/classify", &COHERE, "classification"),
+        ],
+        ..vendor("cohere", &["api.cohere.com", "api.cohere.ai"])
+    },
     Vendor {
         quirks: Quirks { audio_beside_prompt: true, ..PLAIN },
         endpoints: &[
@@ -237,14 +259,20 @@ pub(super) static VENDORS: &[Vendor] = &[
     },
     Vendor {
         under: &["serving-endpoints/"],
-        endpoints: &[call("serving-endpoints/{model}/invocations", &CHAT, "chat")],
+        endpoints: &[any_task("serving-endpoints/{model}/invocations", &CHAT, "chat")],
         ..vendor("databricks", &["*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"])
     },
-    Vendor { under: &["api/v2/cortex/"], ..vendor("snowflake", &["*.snowflakecomputing.com"]) },
+    Vendor {
+        under: &["api/v2/cortex/"],
+        endpoints: &[call("cortex/inference:complete", &CHAT, "chat")],
+        ..vendor("snowflake", &["*.snowflakecomputing.com"])
+    },
     Vendor {
         under: &["client/v4/accounts/"],
-        ..vendor("cloudflare", &["api.cloudflare.com", "gateway.ai.cloudflare.com"])
+        endpoints: WORKERS_AI,
+        ..vendor("cloudflare", &["api.cloudflare.com"])
     },
+    Vendor { endpoints: WORKERS_AI, ..vendor("cloudflare", &["gateway.ai.cloudflare.com"]) },
     Vendor { endpoints: &[call("v1/chat", &CHAT, "chat")], ..vendor("writer", &["api.writer.com"]) },
     vendor("doubleword", &["api.doubleword.ai"]),
     vendor("venice", &["api.venice.ai"]),
@@ -261,7 +289,13 @@ pub(super) static VENDORS: &[Vendor] = &[
     },
     vendor("heroku", &["*.inference.heroku.com"]),
     vendor("portkey", &["api.portkey.ai"]),
-    vendor("voyage_ai", &["api.voyageai.com"]),
+    Vendor {
+        endpoints: &[
+            call("multimodalembeddings", &EMBEDDINGS, "embeddings"),
+            call("contextualizedembeddings", &EMBEDDINGS, "embeddings"),
+        ],
+        ..vendor("voyage_ai", &["api.voyageai.com"])
+    },
     vendor("jina_ai", &["api.jina.ai"]),
     Vendor { under: &["api/", "v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
 ];

@@ -58,6 +58,12 @@ pub(crate) fn differences(row: &Row, calls: &[Call]) -> Vec<String> {
     same("tool_calls", Some(list(row, "tool_calls").join(" ")), Some(call.tool_calls.join(" ")));
     // A call says each reason once, whatever the number of choices.
     let mut reasons = list(row, "finish_reasons");
+    let server_tools = list(row, "server_tool_calls").join(" ");
+    same("server_tool_calls", Some(server_tools), Some(call.server_tool_calls.join(" ")));
+    same("service_tier", text("service_tier"), call.service_tier.clone());
+    let cost = row.expected["cost"].as_f64();
+    same("cost", cost.map(|cost| cost.to_string()), call.cost.map(|cost| cost.to_string()));
+
     // A state that is not final is no reason.
     if POLLED.contains(&&*row.endpoint) {
         reasons.retain(|reason| !UNFINISHED.contains(&&**reason));
@@ -92,7 +98,10 @@ fn unread(row: &Row, field: &str) -> Option<&'static str> {
         "model" if row.endpoint == "replicate.predictions" => "the path is not read",
         "reasoning_tokens" if row.endpoint == "cohere.v2.chat" => "newer than the index's idea of the format",
         "finish_reasons" if row.endpoint == "bedrock.invoke_stream" => "Jamba's streams are not read",
-        "response_id" if row.endpoint == "rerank" => "it is only read of Cohere's",
+        "response_id" | "cost" if row.endpoint == "rerank" => "they are only read of Cohere's",
+        "service_tier" | "server_tool_calls" if row.endpoint == "gemini.interactions" => {
+            "newer than the index's idea of the format"
+        }
         _ => return None,
     })
 }

@@ -9,7 +9,8 @@ use super::{
     Dialect,
     Field::{
         Add, Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason, Finished,
-        Model, Prompt, ResponseId, ResponseModel, ServiceTier, Tool, ToolName, Usage as UsageObject,
+        Model, Prompt, ResponseId, ResponseModel, ServerTool, ServiceTier, Tool, ToolName,
+        Usage as UsageObject,
     },
     Merge, PLAIN, Path, Quirks, StreamEnd,
     counts::{Counts, input_usage, sum, usage},
@@ -63,7 +64,7 @@ const RESPONSE: &[Path] = &[
     ("candidates[].finishReason", Scalar, FinishReason),
     ("candidates[].content.parts[].text", Presence, Content),
     ("candidates[].content.parts[].inlineData", Presence, Content),
-    ("candidates[].content.parts[].executableCode", Presence, Content),
+    ("candidates[].content.parts[].executableCode", Presence, ServerTool("executableCode")),
     ("candidates[].content.parts[].functionCall", Presence, Tool),
     ("candidates[].content.parts[].functionCall.name", Scalar, ToolName),
     ("promptFeedback.blockReason", Presence, Finished),

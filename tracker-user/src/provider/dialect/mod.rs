@@ -22,7 +22,7 @@ pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
 pub(super) use local::{COMPLETION, GENERATE, OLLAMA, WATSONX};
 pub(super) use media::{IMAGES, MODERATION, OCR, SPEECH, TRANSCRIPTION};
 pub(super) use objects::{CONVERSATIONS, INTERACTIONS, PREDICTIONS, RUNS};
-pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES};
+pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, WORKERS};
 
 use super::{
     Usage, body,
@@ -87,6 +87,8 @@ pub(super) enum Field {
     ToolKind,
     /// The tool's name.
     ToolName,
+    /// A call of a tool of the provider's that is always the same.
+    ServerTool(&'static str),
 
     /// Something the model generated.
     Content,

@@ -30,6 +30,15 @@ pub(in crate::provider) static CHAT: Dialect = Dialect {
     ..PLAIN
 };
 
+/// Cloudflare's `ai/run`: the same counts around an answer of its own.
+pub(in crate::provider) static WORKERS: Dialect = Dialect {
+    name: "cloudflare.run",
+    request: &[("messages", Presence, Prompt), ("prompt", Presence, Prompt), ("text", Presence, Prompt)],
+    response: &[CHAT_CHOICES, CHAT_USAGE, &[("response", Presence, Content)]],
+    envelopes: &["result"],
+    ..CHAT
+};
+
 /// The legacy `completions`: the same answer, with text in place of messages.
 pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
     name: "openai.completions",
