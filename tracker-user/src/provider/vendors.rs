@@ -81,6 +81,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("reranking", &RERANK, "rerank"),
     // Anthropic.
     call("v1/messages", &MESSAGES, "chat"),
+    call("v1/complete", &COMPLETE, "text_completion"),
     // Google; other publishers' models on Vertex keep their own dialect.
     call("v1internal:generateContent", &CODE_ASSIST, "generate_content"),
     call("v1internal:streamGenerateContent", &CODE_ASSIST, "generate_content"),
@@ -181,10 +182,7 @@ pub(super) static VENDORS: &[Vendor] = &[
             "copilot-proxy.githubusercontent.com",
         ],
     ),
-    Vendor {
-        endpoints: &[call("v1/complete", &COMPLETE, "text_completion")],
-        ..vendor("anthropic", &["api.anthropic.com"])
-    },
+    vendor("anthropic", &["api.anthropic.com"]),
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
         endpoints: GOOGLE,

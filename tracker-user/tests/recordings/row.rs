@@ -98,6 +98,7 @@ impl Row {
             "openai.completions" => "/v1/completions",
             "openai.embeddings" => "/v1/embeddings",
             "anthropic.messages" => "/v1/messages",
+            "anthropic.complete" => "/v1/complete",
             "gemini.generateContent" => "/v1beta/models/m:generateContent",
             "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
             "gemini.embedContent" => "/v1beta/models/m:embedContent",
