@@ -8,6 +8,7 @@ use std::{
 use super::{
     clock::WallClock,
     self_metrics::Status,
+    unknown::UnknownHosts,
     verdict::{Evidence, Speaks},
 };
 use crate::{
@@ -83,6 +84,7 @@ pub(crate) struct Pipeline<V> {
     by_process: HashMap<u32, Vec<ConnectionId>>,
     forget: VecDeque<(Timestamp, ConnectionId)>,
     counters: Counters,
+    unknown_hosts: UnknownHosts,
 }
 
 impl<V: SetVerdict> Pipeline<V> {
@@ -104,6 +106,7 @@ impl<V: SetVerdict> Pipeline<V> {
             by_process: HashMap::new(),
             forget: VecDeque::new(),
             counters: Counters::default(),
+            unknown_hosts: UnknownHosts::default(),
         }
     }
 
@@ -179,6 +182,7 @@ impl<V: SetVerdict> Pipeline<V> {
         status.undecided = undecided;
         status.captured = captured;
         status.pipeline = self.counters.clone();
+        status.unknown_hosts = self.unknown_hosts.clone();
         status.attribution = self.attribution.counters();
     }
 
@@ -293,6 +297,7 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
+        self.unknown_hosts.count(call.provider, call.server_address.as_deref());
         let record = Record {
             started_unix_nanos: self.clock.unix_nanos(call.started),
             call,

@@ -1,6 +1,6 @@
 //! What the stages have counted, by the names that operators see.
 
-use super::pipeline;
+use super::{pipeline, unknown::UnknownHosts};
 use crate::{
     attribution,
     capture::{
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Status {
     /// What the pipeline has counted.
     pub(crate) pipeline: pipeline::Counters,
+    /// Calls to hosts that are no known provider's.
+    pub(crate) unknown_hosts: UnknownHosts,
     /// What attribution has counted.
     pub(crate) attribution: attribution::Counters,
     /// Open connections without a verdict.
@@ -40,6 +42,7 @@ pub(crate) fn samples(
         kernel_samples(&kernel, &mut samples);
     }
     pipeline_samples(status, &mut samples);
+    samples.extend(status.unknown_hosts.samples());
     stream_samples(&status.pipeline.stream, &mut samples);
     attribution_samples(status.attribution, &mut samples);
     discovery_samples(discovery, &mut samples);
@@ -128,7 +131,15 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
 }
 
 fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
-    let Status { pipeline, attribution: _, undecided, captured, delivered_bytes, malformed_records } = status;
+    let Status {
+        pipeline,
+        unknown_hosts: _,
+        attribution: _,
+        undecided,
+        captured,
+        delivered_bytes,
+        malformed_records,
+    } = status;
     let &pipeline::Counters {
         connections,
         captured: ever_captured,

@@ -51,7 +51,8 @@ impl Calls {
             }
             Event::Response { exchange, head, at } => {
                 if let Some(entry) = self.find(exchange) {
-                    self.in_flight[entry].1.response(head, at);
+                    let (_, exchange) = &mut self.in_flight[entry];
+                    exchange.response(self.catalog.compiled(exchange.route()), head, at);
                 }
             }
             Event::ResponseBody { exchange, data, at } => {
@@ -67,7 +68,7 @@ impl Calls {
                         self.in_flight = Vec::new();
                     }
                     let compiled = self.catalog.compiled(exchange.route());
-                    if let Some(call) = exchange.end(compiled, end, at) {
+                    if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
                         out(call);
                     }
                 }
@@ -95,3 +96,7 @@ impl Calls {
 #[cfg(test)]
 #[path = "calls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "formats_tests.rs"]
+mod formats_tests;

@@ -1,5 +1,7 @@
 use super::*;
 
+const BEDROCK: &str = "bedrock-runtime.us-east-1.amazonaws.com";
+
 fn head(method: &str, host: &str, path: &str) -> RequestHead {
     let (host, port) = match host.split_once(':') {
         Some((host, port)) => (host, port.parse().ok()),
@@ -69,6 +71,32 @@ fn calls_find_their_provider_and_operation() {
             "generate_content",
             None,
         ),
+        ("models.inference.ai.azure.com", "/chat/completions", "github_models", "chat", None),
+        (
+            "bedrock-runtime.eu-west-1.amazonaws.com",
+            "/model/amazon.titan-embed-text-v2%3A0/invoke",
+            "aws.bedrock",
+            "embeddings",
+            Some("amazon.titan-embed-text-v2:0"),
+        ),
+        (
+            "aiplatform.googleapis.com",
+            "/v1/projects/p/locations/l/publishers/google/models/imagen-4.0:predict",
+            "gcp.vertex_ai",
+            "image_generation",
+            Some("imagen-4.0"),
+        ),
+        (
+            "gateway.ai.cloudflare.com",
+            "/v1/a/g/workers-ai/@cf/meta/llama-3.1-8b-instruct",
+            "cloudflare",
+            "chat",
+            Some("@cf/meta/llama-3.1-8b-instruct"),
+        ),
+        ("api.openai.com", "/v1/threads/t/runs", "openai", "invoke_agent", None),
+        ("api.cohere.com", "/v2/rerank", "cohere", "rerank", None),
+        ("127.0.0.1:11434", "/api/chat", "ollama", "chat", None),
+        ("gpu.example", "/api/generate", "unknown", "text_completion", None),
         ("127.0.0.1:11434", "/v1/chat/completions", "ollama", "chat", None),
         ("127.0.0.1:8000", "/v1/chat/completions", "unknown", "chat", None),
         ("", "/v1/messages", "unknown", "chat", None),
@@ -90,7 +118,7 @@ fn what_is_no_call_is_told_apart() {
     let catalog = Catalog::new();
     for (method, host, path, interest) in [
         ("GET", "api.openai.com", "/v1/models", Interest::Related),
-        ("GET", "api.openai.com", "/v1/responses/resp_1", Interest::Related),
+        ("GET", "api.openai.com", "/v1/responses/resp_1", Interest::Call),
         ("POST", "api.openai.com", "/v1/responses/input_tokens", Interest::Related),
         ("POST", "api.anthropic.com", "/v1/messages/count_tokens", Interest::Related),
         ("POST", "api.anthropic.com", "/v1/messages/batches", Interest::Related),
@@ -101,6 +129,11 @@ fn what_is_no_call_is_told_apart() {
             "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
             Interest::Related,
         ),
+        ("POST", BEDROCK, "/model/m/count-tokens", Interest::Related),
+        ("GET", "api.anthropic.com", "/v1/messages/batches/b/results", Interest::Related),
+        ("GET", "api.openai.com", "/v1/threads/t/runs", Interest::Related),
+        ("DELETE", "api.openai.com", "/v1/responses/resp_1", Interest::Related),
+        ("POST", "generativelanguage.googleapis.com", "/v1beta/cachedContents", Interest::Related),
         ("POST", "chatgpt.com", "/backend-api/conversation", Interest::Unrelated),
         ("GET", "openrouter.ai", "/docs", Interest::Unrelated),
         ("GET", "example.org", "/", Interest::Unrelated),
@@ -118,12 +151,20 @@ fn what_is_no_call_is_told_apart() {
 fn every_path_of_every_dialect_can_be_reached() {
     for compiled in &Catalog::new().dialects {
         let (dialect, mut seen) = (compiled.dialect, Vec::new());
-        for (path, _, _) in dialect.response.iter().chain(dialect.request) {
+        let response = || dialect.response.iter().copied().flatten();
+        for (path, _, _) in response().chain(dialect.request) {
             assert!(path.matches(['.', '[']).count() < 12, "{path} is deeper than the scanner follows");
         }
-        for (path, _, _) in dialect.response {
-            assert!(!seen.contains(path), "{path} is there twice");
-            seen.push(path);
+        for row @ (path, _, field) in response() {
+            // Groups of rows overlap; they have to agree.
+            let again = seen.iter().find(|(known, _, _)| known == path);
+            assert!(again.is_none_or(|(_, _, known)| known == field), "{path} means two things");
+            seen.push(*row);
+        }
+        for group in dialect.response {
+            for (at, (path, _, _)) in group.iter().enumerate() {
+                assert!(!group[..at].iter().any(|(known, _, _)| known == path), "{path} is there twice");
+            }
         }
     }
 }

@@ -9,11 +9,17 @@
 //! A new provider is a row in `vendors`, a new API a table in `dialect`.
 
 mod answer;
+mod base64;
+mod body;
 mod call;
 mod calls;
 mod catalog;
+mod counted;
 mod dialect;
+mod eventstream;
 mod exchange;
+mod form;
+mod gateway;
 pub mod json;
 mod sniff;
 mod tools;
@@ -22,6 +28,7 @@ mod vendors;
 pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
+pub use gateway::{Gateway, GatewayError};
 
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
 /// bounded where it is read.

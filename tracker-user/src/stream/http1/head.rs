@@ -14,14 +14,17 @@ use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
 /// is: where a provider reports the model, the usage or the id outside the body.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 7] = [
+pub(in crate::stream) const KEPT_HEADERS: [&str; 10] = [
     "request-id",                                   // Anthropic
     "x-amzn-bedrock-cache-read-input-token-count",  // Bedrock InvokeModel
     "x-amzn-bedrock-cache-write-input-token-count", // Bedrock InvokeModel
     "x-amzn-bedrock-input-token-count",             // Bedrock InvokeModel
     "x-amzn-bedrock-output-token-count",            // Bedrock InvokeModel
+    "x-amzn-errortype",                             // Bedrock
     "x-amzn-requestid",                             // Bedrock
+    "x-generated-tokens",                           // TGI
     "x-ms-served-model",                            // Azure
+    "x-prompt-tokens",                              // TGI
 ];
 
 /// Longest header value that is kept; those that matter have a few dozen bytes.
