@@ -194,6 +194,11 @@ impl Exchange {
         })
     }
 
+    /// How much of the bodies this dialect has recognised: nothing, a prompt, usage, or both.
+    pub(super) const fn evidence(&self) -> u8 {
+        self.request.prompt as u8 + if self.answer.recognised { 2 } else { 0 }
+    }
+
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.
     fn is_plausible(&self) -> bool {
         let asked = self.request.prompt && (self.request.model.is_some() || self.route.model.is_some());

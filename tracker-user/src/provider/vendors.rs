@@ -48,6 +48,16 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("publishers/mistralai/models/{model}:streamRawPredict", &CHAT, "chat"),
 ];
 
+/// Dialects that their bodies alone give away, where the path could not be read.
+pub(super) static SHAPES: &[(&Dialect, &str)] = &[
+    (&CHAT, "chat"),
+    (&MESSAGES, "chat"),
+    (&RESPONSES, "chat"),
+    (&GENERATE_CONTENT, "generate_content"),
+    (&COMPLETIONS, "text_completion"),
+    (&EMBEDDINGS, "embeddings"),
+];
+
 /// Paths at unknown hosts that are no calls, but show that the host serves an LLM API.
 pub(super) static NEIGHBOURS: &[Endpoint] = &[
     no_call("v1/models"),
