@@ -86,7 +86,7 @@ impl Calls {
     /// Takes out what is known of an exchange: of several readings the one that its bodies bear out.
     fn take(&mut self, wanted: ExchangeId) -> Option<Box<Exchange>> {
         let mut taken: Option<Box<Exchange>> = None;
-        let mut tie = false;
+        let (mut readings, mut tie) = (0, false);
         let mut position = 0;
         while let Some((id, _)) = self.in_flight.get(position) {
             if *id != wanted {
@@ -94,6 +94,7 @@ impl Calls {
                 continue;
             }
             let (_, exchange) = self.in_flight.swap_remove(position);
+            readings += 1;
             let best = taken.as_ref().map(|best| best.evidence());
             tie = best == Some(exchange.evidence()) || tie && best > Some(exchange.evidence());
             if best < Some(exchange.evidence()) {
@@ -103,8 +104,9 @@ impl Calls {
         if self.in_flight.is_empty() {
             self.in_flight = Vec::new();
         }
-        // Two readings that are as good disagree about what the numbers mean.
-        taken.filter(|_| !tie)
+        // Two readings that are as good disagree about what the numbers mean, and a prompt that nobody
+        // is known to have answered is no call yet.
+        taken.filter(|exchange| readings == 1 || !tie && exchange.is_answered())
     }
 }
 
