@@ -13,6 +13,8 @@
 mod check;
 #[path = "recordings/feed.rs"]
 mod feed;
+#[path = "recordings/http2.rs"]
+mod http2;
 #[path = "recordings/row.rs"]
 mod row;
 
@@ -74,6 +76,85 @@ fn recordings_come_out_as_expected() {
     eprintln!("{} recordings, and {} ambiguous ones, {right} as expected too", clear.len(), ambiguous.len());
     let failures: Vec<_> = clear.into_iter().flat_map(|(_, differences)| differences).collect();
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The same over HTTP/2, twice on one connection at the same time.
+#[test]
+fn recordings_come_out_as_expected_over_http2() {
+    let said = for_all(|row| {
+        if row.ambiguous {
+            return Vec::new();
+        }
+        // What has an id that is asked for again and again is counted once.
+        let once = feed::calls(row, &Chunking::Whole).len();
+        let expected = if feed::is_polled(row) { once } else { 2 * once };
+        let length = row.response_body().len();
+        let small = if length <= BYTEWISE / 2 { 1 } else { 61 };
+        let differ = |chunking: &Chunking| {
+            let (calls, counters) = http2::calls(row, chunking, http2::From::Start);
+            let mut wrong = Vec::new();
+            if calls.len() != expected || counters.malformed + counters.hpack_desync + counters.skipped_bytes > 0 {
+                wrong.push(format!("{} calls, {counters:?}", calls.len()));
+            }
+            // One by one, and where there is none, none was expected.
+            let each = calls.chunks(1).chain(calls.is_empty().then_some(&[][..]));
+            wrong.extend(each.flat_map(|call| check::differences(row, call)));
+            (!wrong.is_empty()).then(|| format!("{} {chunking:?}: {}", row.id, wrong.join("; ")))
+        };
+        let chunkings = [Chunking::Whole, Chunking::Fixed(small), Chunking::Random(1), Chunking::Random(2)];
+        chunkings.iter().filter_map(differ).collect()
+    });
+    eprintln!("{} recordings over HTTP/2", said.len());
+    let failures: Vec<_> = said.into_iter().flatten().collect();
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Joined when host, path and all header fields stand in a part of the header table that was never
+/// seen: what the bodies give away is right, and nothing else is said.
+#[test]
+fn from_the_middle_of_http2_nothing_wrong_is_said() {
+    let told = Mutex::new(BTreeMap::<String, (usize, usize)>::new());
+    let said = for_all(|row| {
+        if row.ambiguous {
+            return Vec::new();
+        }
+        let (calls, counters) = http2::calls(row, &Chunking::Random(1), http2::From::Middle);
+        let mut wrong = Vec::new();
+        if counters.hpack_desync != 2 {
+            wrong.push(format!("{} {counters:?}", row.id));
+        }
+        let whole = feed::calls(row, &Chunking::Whole);
+        for call in &calls {
+            let [whole] = &whole[..] else { continue };
+            // Mistral counts audio beside the prompt, and only the host says that it is Mistral.
+            if row.provider == "mistral" && call.model.as_ref().is_some_and(|it| it.starts_with("voxtral")) {
+                continue;
+            }
+            let mut told = feed::same_times(call, whole);
+            // What only the head has.
+            told.status = told.status.or(whole.status);
+            told.path.clone_from(&whole.path);
+            told.server_address.clone_from(&whole.server_address);
+            told.server_port = whole.server_port;
+            told.provider = whole.provider;
+            told.model = told.model.or_else(|| whole.model.clone());
+            if told != *whole {
+                wrong.push(format!("{}: {told:?}, not {whole:?}", row.id));
+            }
+        }
+        // Where the source did not record the request, half of what would tell is missing.
+        if row.has_request_body() {
+            let mut told = told.lock().unwrap();
+            let entry = told.entry(row.endpoint.clone()).or_insert((0, 0));
+            *entry = (entry.0 + usize::from(calls.len() == 2), entry.1 + 1);
+        }
+        wrong
+    });
+    for (endpoint, (told, all)) in told.into_inner().unwrap() {
+        eprintln!("{endpoint:32} {told:5} of {all:5} told by their bodies alone");
+    }
+    let wrong: Vec<_> = said.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// A stream that was cut is `interrupted`, and what it reports is never a number that the whole

@@ -41,8 +41,6 @@ pub(crate) struct Counters {
     pub(crate) captured: u64,
     /// Connections given up as none of our business.
     pub(crate) ignored: u64,
-    /// Connections that speak HTTP/2, which is not decoded.
-    pub undecoded_http2: u64,
     /// Connections that switched from HTTP/1.1 to another protocol (WebSocket), which is not decoded.
     pub(crate) undecoded_upgraded: u64,
     /// Connections that were not followed because there were too many.
@@ -220,28 +218,27 @@ impl<V: SetVerdict> Pipeline<V> {
             if let Event::Request { head, .. } = &event {
                 match self.catalog.interest(head) {
                     Interest::Call | Interest::Related => evidence.related += 1,
+                    Interest::Unclear => evidence.unclear += 1,
                     Interest::Unrelated => evidence.unrelated += 1,
                 }
             }
             calls.handle(&event, &mut |call| finished.push(call));
         });
+        // A call is one, whether or not its head could be read.
+        evidence.related += u32::try_from(finished.len()).unwrap_or(1);
         self.counters.stream += stream.take_counters();
         let stream::ConnectionState { protocol, bytes_out_of_step, exchanges: _ } = stream.state();
         evidence.bytes += chunk.bytes.len() as u64;
         evidence.bytes_out_of_step = bytes_out_of_step;
         evidence.speaks = match protocol {
             Protocol::Unknown => Speaks::Unknown,
-            Protocol::Http1 => Speaks::Http,
-            Protocol::Http2 | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
+            Protocol::Http1 | Protocol::Http2 => Speaks::Http,
+            Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
         };
         let before = std::mem::replace(verdict, evidence.verdict());
         let now = *verdict;
-        if protocol.is_over() && !std::mem::replace(over, true) {
-            match protocol {
-                Protocol::Http2 => self.counters.undecoded_http2 += 1,
-                Protocol::Upgraded => self.counters.undecoded_upgraded += 1,
-                _ => {}
-            }
+        if protocol == Protocol::Upgraded && !std::mem::replace(over, true) {
+            self.counters.undecoded_upgraded += 1;
         }
         let origin = Arc::clone(origin);
         for call in finished {

@@ -144,7 +144,6 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
         connections,
         captured: ever_captured,
         ignored,
-        undecoded_http2,
         undecoded_upgraded,
         refused,
         untracked,
@@ -174,7 +173,6 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
         total("capture", ever_captured),
         total("ignore", ignored),
         total("refused", refused),
-        undecoded("http2", undecoded_http2),
         undecoded("upgraded", undecoded_upgraded),
         Sample::counter(
             "llm_tracker_calls_untracked_total",
@@ -209,6 +207,7 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
         undecodable,
         skipped_bytes,
         unmatched_responses,
+        hpack_desync,
         abandoned,
     } = counters;
     samples.extend([
@@ -239,6 +238,11 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
             "llm_tracker_http_unmatched_responses_total",
             "Responses whose request was not seen.",
             unmatched_responses,
+        ),
+        Sample::counter(
+            "llm_tracker_hpack_desync_total",
+            "Times that header compression state was lost, by one direction of an HTTP/2 connection.",
+            hpack_desync,
         ),
         Sample::counter(
             "llm_tracker_connections_abandoned_total",

@@ -43,6 +43,8 @@ pub(super) struct Answer {
     finished: bool,
     /// A field was seen that only an answer of this dialect has.
     pub(super) recognised: bool,
+    /// How many of the dialect's paths were met.
+    pub(super) hits: u32,
 }
 
 #[derive(Default)]
@@ -71,6 +73,7 @@ struct ErrorParts {
 impl Answer {
     /// Takes one field.
     pub(super) fn hit(&mut self, dialect: &Dialect, hit: Hit<'_, Field>) {
+        self.hits = self.hits.saturating_add(1);
         match (hit.field, hit.value) {
             (Field::Document, Value::End) => self.end_document(),
             (Field::Kind, Value::Text { text, .. }) => self.kind(dialect, text),

@@ -15,6 +15,7 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// whatever the size of its bodies.
 pub struct Calls {
     catalog: Arc<Catalog>,
+    /// One entry an exchange, or several readings of one whose path could not be read.
     in_flight: Vec<(ExchangeId, Box<Exchange>)>,
     untracked: u64,
 }
@@ -36,41 +37,35 @@ impl Calls {
     pub fn handle(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Call)) {
         match *event {
             Event::Request { exchange, role, head, at } => {
-                let Some(route) = self.catalog.route(head) else { return };
-                if self.in_flight.len() < MAX_IN_FLIGHT {
-                    self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
-                } else {
-                    self.untracked += 1;
+                let catalog = Arc::clone(&self.catalog);
+                for route in catalog.route(head).into_iter().chain(catalog.routes_by_shape(head)) {
+                    if self.in_flight.len() < MAX_IN_FLIGHT {
+                        self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
+                    } else {
+                        self.untracked += 1;
+                    }
                 }
             }
             Event::RequestBody { exchange, data, at: _ } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = &mut self.in_flight[entry];
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
                     exchange.request_body(self.catalog.compiled(exchange.route()), data);
                 }
             }
             Event::Response { exchange, head, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = &mut self.in_flight[entry];
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
                     exchange.response(self.catalog.compiled(exchange.route()), head, at);
                 }
             }
             Event::ResponseBody { exchange, data, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = &mut self.in_flight[entry];
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
                     exchange.response_body(self.catalog.compiled(exchange.route()), data, at);
                 }
             }
             Event::End { exchange, end, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = self.in_flight.swap_remove(entry);
-                    if self.in_flight.is_empty() {
-                        self.in_flight = Vec::new();
-                    }
-                    let compiled = self.catalog.compiled(exchange.route());
-                    if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
-                        out(call);
-                    }
+                let Some(exchange) = self.take(exchange) else { return };
+                let compiled = self.catalog.compiled(exchange.route());
+                if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
+                    out(call);
                 }
             }
         }
@@ -88,8 +83,30 @@ impl Calls {
         self.untracked
     }
 
-    fn find(&self, wanted: ExchangeId) -> Option<usize> {
-        self.in_flight.iter().position(|&(id, _)| id == wanted)
+    /// Takes out what is known of an exchange: of several readings the one that its bodies bear out.
+    fn take(&mut self, wanted: ExchangeId) -> Option<Box<Exchange>> {
+        let mut taken: Option<Box<Exchange>> = None;
+        let (mut readings, mut tie) = (0, false);
+        let mut position = 0;
+        while let Some((id, _)) = self.in_flight.get(position) {
+            if *id != wanted {
+                position += 1;
+                continue;
+            }
+            let (_, exchange) = self.in_flight.swap_remove(position);
+            readings += 1;
+            let best = taken.as_ref().map(|best| best.evidence());
+            tie = best == Some(exchange.evidence()) || tie && best > Some(exchange.evidence());
+            if best < Some(exchange.evidence()) {
+                taken = Some(exchange);
+            }
+        }
+        if self.in_flight.is_empty() {
+            self.in_flight = Vec::new();
+        }
+        // Two readings that are as good disagree about what the numbers mean, and a prompt that nobody
+        // is known to have answered is no call yet.
+        taken.filter(|exchange| readings == 1 || !tie && exchange.is_answered())
     }
 }
 

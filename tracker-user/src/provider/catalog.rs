@@ -12,7 +12,7 @@ use super::{
     counted::Counted,
     dialect::{Compiled, Dialect, Quirks},
     gateway::Gateway,
-    vendors::{ENDPOINTS, NEIGHBOURS, TASKS, VENDORS},
+    vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, TASKS, VENDORS},
     wire_text,
 };
 use crate::stream::RequestHead;
@@ -70,6 +70,8 @@ pub enum Interest {
     Call,
     /// No call, but a request to an LLM API: calls may follow on the same connection.
     Related,
+    /// Its path could not be read (HTTP/2 from the middle of a connection): the bodies have to tell.
+    Unclear,
     /// Nothing to do with LLMs.
     Unrelated,
 }
@@ -134,6 +136,9 @@ impl Catalog {
         if self.route(head).is_some() {
             return Interest::Call;
         }
+        if is_unclear(head) {
+            return Interest::Unclear;
+        }
         let related = match (self.gateway(head, |_| true), vendor(head)) {
             (true, _) => true,
             (false, Some(vendor)) => vendor.covers(&head.path),
@@ -194,6 +199,24 @@ impl Catalog {
         gateways.iter().any(|gateway| gateway.serves(head) && meant(gateway))
     }
 
+    /// Where a call belongs whose path could not be read: to one of these, if its bodies say so.
+    /// Empty where the head does tell.
+    pub(super) fn routes_by_shape(&self, head: &RequestHead) -> impl Iterator<Item = Route> {
+        let vendor = vendor(head);
+        let shapes = if is_unclear(head) { SHAPES } else { &[] };
+        shapes.iter().filter_map(move |&(wanted, operation)| {
+            Some(Route {
+                provider: vendor.map_or(UNKNOWN, |vendor| vendor.provider),
+                operation,
+                model: None,
+                poll: false,
+                quirks: vendor.map_or_else(Quirks::default, |vendor| vendor.quirks),
+                certain: false,
+                dialect: self.dialects.iter().position(|known| std::ptr::eq(known.dialect, wanted))?,
+            })
+        })
+    }
+
     /// The tables that a route's bodies are read by.
     pub(super) fn compiled(&self, route: &Route) -> &Compiled {
         &self.dialects[route.dialect]
@@ -224,6 +247,11 @@ pub(super) fn find<'a>(
 /// The operation that a model's name tells of.
 fn task(model: &str) -> Option<&'static str> {
     TASKS.iter().find(|(part, _)| model.contains(part)).map(|&(_, operation)| operation)
+}
+
+/// Whether the path is missing; a method that could be read has to be a call's.
+fn is_unclear(head: &RequestHead) -> bool {
+    head.path.is_empty() && (head.method.is_empty() || head.method == "POST")
 }
 
 fn vendor(head: &RequestHead) -> Option<&'static Vendor> {

@@ -174,6 +174,18 @@ impl Exchange {
         })
     }
 
+    /// How much of the bodies this dialect has recognised, to be compared with that of another: a
+    /// prompt, usage, or both, and then how many of its fields were met.
+    pub(super) const fn evidence(&self) -> (u8, u32) {
+        let recognised = if self.answer.recognised { 2 } else { 0 };
+        (self.request.prompt as u8 + recognised, self.answer.hits)
+    }
+
+    /// Whether something came back that only an answer of this dialect has.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answer.recognised
+    }
+
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.
     fn is_plausible(&self, compiled: &Compiled) -> bool {
         let RequestBody { model, prompt, form, .. } = &self.request;

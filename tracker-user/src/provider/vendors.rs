@@ -119,6 +119,16 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("generate_stream", &GENERATE, "text_completion"),
 ];
 
+/// Dialects that their bodies alone give away, where the path could not be read.
+pub(super) static SHAPES: &[(&Dialect, &str)] = &[
+    (&CHAT, "chat"),
+    (&MESSAGES, "chat"),
+    (&RESPONSES, "chat"),
+    (&GENERATE_CONTENT, "generate_content"),
+    (&COMPLETIONS, "text_completion"),
+    (&EMBEDDINGS, "embeddings"),
+];
+
 /// Paths at unknown hosts that are no calls, but show that the host serves an LLM API.
 pub(super) static NEIGHBOURS: &[Endpoint] = &[
     no_call("v1/models"),

@@ -8,8 +8,9 @@ use super::{
         MAX_HEAD, Malformed,
         body::Framing,
         head::{self, Method, Request, Response, Wrapping},
-        start::{Rigour, Start},
+        start::{PREFACE, Rigour, Start},
     },
+    http2::{self, Http2},
 };
 use crate::capture::{Chunk, Direction, Timestamp};
 
@@ -31,7 +32,7 @@ pub enum Protocol {
     Unknown,
     /// HTTP/1.x.
     Http1,
-    /// HTTP/2, told by the client's preface or the server's first SETTINGS; not decoded.
+    /// HTTP/2, told by the client's preface, the server's first SETTINGS, or frames in its midst.
     Http2,
     /// HTTP/1.1 ended in another protocol (101, or a CONNECT tunnel); not decoded.
     Upgraded,
@@ -43,7 +44,7 @@ impl Protocol {
     /// Nothing more will come of the connection.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Http2 | Self::Upgraded | Self::NotHttp)
+        matches!(self, Self::Upgraded | Self::NotHttp)
     }
 }
 
@@ -71,6 +72,8 @@ pub struct Connection {
     write: Half,
     read: Half,
     exchanges: Exchanges,
+    /// Everything about the connection, once it is known to speak HTTP/2.
+    http2: Option<Box<Http2>>,
     counters: Counters,
     bytes_out_of_step: u64,
     turns: u32,
@@ -92,11 +95,11 @@ impl Connection {
     /// What a verdict can be based on.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
-        ConnectionState {
-            protocol: self.protocol,
-            bytes_out_of_step: self.bytes_out_of_step,
-            exchanges: self.exchanges.len(),
-        }
+        let (bytes_out_of_step, exchanges) = match &self.http2 {
+            Some(http2) => (http2.bytes_out_of_step(), http2.exchanges()),
+            None => (self.bytes_out_of_step, self.exchanges.len()),
+        };
+        ConnectionState { protocol: self.protocol, bytes_out_of_step, exchanges }
     }
 
     /// What went wrong or was passed over since [`Connection::take_counters`] was last called.
@@ -130,6 +133,10 @@ impl Connection {
         let whole = bytes.len();
         while !bytes.is_empty() && !self.protocol.is_over() {
             let aligned = repeated == 0 && bytes.len() == whole;
+            if let Some(http2) = &mut self.http2 {
+                let mut io = http2::Io { out, counters: &mut self.counters, at };
+                return http2.push(direction, bytes, aligned, &mut io);
+            }
             bytes = match self.half(direction).phase {
                 Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
                 Phase::Head | Phase::Seek => self.head(direction, bytes, aligned, at, out),
@@ -146,6 +153,9 @@ impl Connection {
             matches!(&half.phase, Phase::Body(body) if body.framing == Framing::UntilClose)
         });
         self.exchanges.close(ends_response, at, out);
+        if let Some(mut http2) = self.http2.take() {
+            http2.close(&mut http2::Io { out, counters: &mut self.counters, at });
+        }
         self.closed = true;
         (self.write, self.read) = (Half::default(), Half::default());
     }
@@ -207,8 +217,21 @@ impl Connection {
         let side = self.client.map(|client| client == direction);
         let accepted = match (judged, end) {
             (Start::Http2, _) if side.is_none() => {
-                self.protocol = Protocol::Http2;
-                return &[];
+                // Without the preface it may be a later SETTINGS frame.
+                let joined = self.bytes_out_of_step > 0 && !view.starts_with(PREFACE);
+                buffer.truncate(carried);
+                self.half_mut(direction).head = buffer;
+                self.begin_http2(direction, joined, out);
+                return bytes;
+            }
+            (Start::No, _)
+                if side.is_none()
+                    && rigour == Rigour::Seeking
+                    && carried == 0
+                    && http2::begins_with_frames(view) =>
+            {
+                self.begin_http2(direction, true, out);
+                return bytes;
             }
             (Start::Request, _) if side == Some(false) => Err(Malformed),
             (Start::Response, _) if side == Some(true) => Err(Malformed),
@@ -241,6 +264,23 @@ impl Connection {
                 if carried > 0 && aligned { bytes } else { self.skip(direction, bytes.len(), at, out) }
             }
         }
+    }
+
+    /// The connection speaks HTTP/2: this direction begins, or it was `joined` in its midst. What was
+    /// held of either direction is read again.
+    fn begin_http2(&mut self, direction: Direction, joined: bool, out: &mut Sink<'_>) {
+        let mut http2 = Box::new(Http2::at_start());
+        for side in [direction, direction.opposite()] {
+            let half = self.half_mut(side);
+            let (seen, head, at) = (half.seen, std::mem::take(&mut half.head), half.head_at);
+            let passed_over = side != direction && seen > head.len() as u64;
+            if joined || passed_over {
+                http2.join(side, &mut self.counters);
+            }
+            http2.push(side, &head, false, &mut http2::Io { out, counters: &mut self.counters, at });
+        }
+        self.protocol = Protocol::Http2;
+        self.http2 = Some(http2);
     }
 
     /// What was taken for a head is none.
@@ -395,6 +435,9 @@ impl Connection {
     fn gap(&mut self, direction: Direction, lost: u64, at: Timestamp, out: &mut Sink<'_>) {
         self.counters.gaps += 1;
         self.counters.lost_bytes += lost;
+        if let Some(http2) = &mut self.http2 {
+            return http2.gap(direction, lost, &mut http2::Io { out, counters: &mut self.counters, at });
+        }
         let requesting = self.client == Some(direction);
         let skipped = self.half_mut(direction).body_mut().and_then(|body| {
             body.mute();

@@ -11,7 +11,7 @@ pub struct Counters {
     pub lost_bytes: u64,
     /// Bytes delivered twice, dropped here.
     pub repeated_bytes: u64,
-    /// Messages that HTTP/1.1 does not allow.
+    /// Messages and frames that HTTP does not allow.
     pub malformed: u64,
     /// Bodies whose coding is unknown or whose data does not decode.
     pub undecodable: u64,
@@ -19,6 +19,9 @@ pub struct Counters {
     pub skipped_bytes: u64,
     /// Responses whose request was not seen, or can no longer be told.
     pub unmatched_responses: u64,
+    /// Times that a direction's HPACK state was lost: the daemon came late, bytes were lost, or a header
+    /// block was broken.
+    pub hpack_desync: u64,
     /// Connections given up because responses could no longer be matched for certain: 0 or 1.
     pub abandoned: u64,
 }
@@ -34,6 +37,7 @@ impl std::ops::AddAssign for Counters {
             undecodable,
             skipped_bytes,
             unmatched_responses,
+            hpack_desync,
             abandoned,
         } = other;
         self.requests += requests;
@@ -44,6 +48,7 @@ impl std::ops::AddAssign for Counters {
         self.undecodable += undecodable;
         self.skipped_bytes += skipped_bytes;
         self.unmatched_responses += unmatched_responses;
+        self.hpack_desync += hpack_desync;
         self.abandoned += abandoned;
     }
 }

@@ -73,10 +73,15 @@ struct Way {
     offset: u64,
 }
 
+/// Whether the row is of an endpoint whose objects are asked for again and again.
+pub(crate) fn is_polled(row: &Row) -> bool {
+    POLLED.contains(&&*row.endpoint)
+}
+
 /// The catalog. What is asked for again and again gets one that has seen no response yet.
-fn catalog(row: &Row) -> Arc<Catalog> {
+pub(crate) fn catalog(row: &Row) -> Arc<Catalog> {
     static SHARED: LazyLock<Arc<Catalog>> = LazyLock::new(Arc::default);
-    if POLLED.contains(&&*row.endpoint) { Arc::default() } else { Arc::clone(&SHARED) }
+    if is_polled(row) { Arc::default() } else { Arc::clone(&SHARED) }
 }
 
 /// The calls that come of a connection on which the row's exchange was made over HTTP/1.1.

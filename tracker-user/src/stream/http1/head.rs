@@ -224,7 +224,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
+pub(in crate::stream) fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
     if name.eq_ignore_ascii_case(b"identity") {
         return;
     }
@@ -235,7 +235,7 @@ fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
 }
 
 /// The elements of a comma-separated field value (RFC 9110, section 5.6.1).
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::stream) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
@@ -246,12 +246,12 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn text(value: &[u8]) -> Option<String> {
+pub(in crate::stream) fn text(value: &[u8]) -> Option<String> {
     (value.len() <= MAX_VALUE).then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 /// Authority, where the target has one, and path without query (RFC 9112, section 3.2).
-fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
+pub(in crate::stream) fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
     if method == Method::Connect {
         return (Some(target.as_bytes()), String::new());
     }
@@ -268,7 +268,7 @@ fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
 }
 
 /// Host and port; user information, which can hold a password, is dropped.
-fn split_authority(authority: &[u8]) -> (Option<String>, Option<u16>) {
+pub(in crate::stream) fn split_authority(authority: &[u8]) -> (Option<String>, Option<u16>) {
     let authority = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
     let Some(authority) = text(authority.trim_ascii()) else { return (None, None) };
     let (host, port) = match authority.rsplit_once(':') {
