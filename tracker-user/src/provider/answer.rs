@@ -98,7 +98,10 @@ impl Answer {
             (Field::Add(counter), value) => self.counts_now(value).add(counter, value),
             (Field::Cost, Value::Float(cost)) if cost >= 0.0 => self.cost = Some(cost),
             (Field::Cost, Value::Integer(cost)) if cost >= 0 => self.cost = Some(cost as f64),
-            (Field::ServiceTier, Value::Text { text, .. }) if !text.is_empty() => {
+            // Some senders repeat it in every event.
+            (Field::ServiceTier, Value::Text { text, .. })
+                if !text.is_empty() && self.service_tier.as_deref() != Some(text) =>
+            {
                 self.service_tier = Some(wire_text(text));
             }
 
