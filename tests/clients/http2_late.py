@@ -18,7 +18,8 @@ def call(client, number):
     assert answer.http_version == "HTTP/2" and answer.json()["usage"], answer
 
 
-with httpx.Client(http2=True) as client:
+# The connection has to outlive the start of a daemon on a busy machine.
+with httpx.Client(http2=True, limits=httpx.Limits(keepalive_expiry=70)) as client:
     call(client, 1)
     print("first", flush=True)
     while not os.path.exists(go):
