@@ -42,7 +42,7 @@ pub(crate) struct Counters {
     pub(crate) ignored: u64,
     /// Connections that speak HTTP/2, which is not decoded.
     pub undecoded_http2: u64,
-    /// Connections that switched from HTTP/1.1 to another protocol (WebSocket), which is not decoded.
+    /// Connections that switched from HTTP/1.1 to a protocol that is not decoded.
     pub(crate) undecoded_upgraded: u64,
     /// Connections that were not followed because there were too many.
     pub(crate) refused: u64,
@@ -228,7 +228,8 @@ impl<V: SetVerdict> Pipeline<V> {
         evidence.speaks = match protocol {
             Protocol::Unknown => Speaks::Unknown,
             Protocol::Http1 => Speaks::Http,
-            Protocol::Http2 | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
+            // One to an LLM's API was asked for by a related request, which settles it.
+            Protocol::WebSocket | Protocol::Http2 | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
         };
         let before = std::mem::replace(verdict, evidence.verdict());
         let now = *verdict;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, Catalog, exchange::Exchange};
+use super::{Call, Catalog, exchange::Exchange, realtime::Conversation};
 use crate::stream::{Event, ExchangeId};
 
 /// Exchanges of one connection that are followed at a time. HTTP/1.1 has one; HTTP/2 peers allow
@@ -16,6 +16,8 @@ const MAX_IN_FLIGHT: usize = 1024;
 pub struct Calls {
     catalog: Arc<Catalog>,
     in_flight: Vec<(ExchangeId, Box<Exchange>)>,
+    /// WebSockets; HTTP/1.1 has one at most.
+    conversations: Vec<(ExchangeId, Box<Conversation>)>,
     untracked: u64,
 }
 
@@ -29,13 +31,19 @@ impl Calls {
     /// For a new connection.
     #[must_use]
     pub const fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, in_flight: Vec::new(), untracked: 0 }
+        Self { catalog, in_flight: Vec::new(), conversations: Vec::new(), untracked: 0 }
     }
 
     /// Takes the next event; `out` gets the call that ended with it, if one did.
     pub fn handle(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Call)) {
         match *event {
             Event::Request { exchange, role, head, at } => {
+                if let Some(route) = Catalog::socket(head) {
+                    if self.conversations.len() < MAX_IN_FLIGHT {
+                        self.conversations.push((exchange, Box::new(Conversation::new(route, role, head))));
+                    }
+                    return;
+                }
                 let Some(route) = self.catalog.route(head) else { return };
                 if self.in_flight.len() < MAX_IN_FLIGHT {
                     self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
@@ -60,7 +68,22 @@ impl Calls {
                     exchange.response_body(self.catalog.compiled(exchange.route()), data, at);
                 }
             }
+            Event::Message { exchange, from, data, fin, at } => {
+                let catalog = Arc::clone(&self.catalog);
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.message(catalog.realtime(), from, data, fin, at, out);
+                }
+            }
+            Event::MessagesLost { exchange, from, at: _ } => {
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.lost(from);
+                }
+            }
             Event::End { exchange, end, at } => {
+                if let Some(entry) = self.conversations.iter().position(|&(id, _)| id == exchange) {
+                    let (_, conversation) = self.conversations.swap_remove(entry);
+                    return conversation.end(at, out);
+                }
                 if let Some(entry) = self.find(exchange) {
                     let (_, exchange) = self.in_flight.swap_remove(entry);
                     if self.in_flight.is_empty() {
@@ -79,12 +102,17 @@ impl Calls {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+            + self.conversations.iter().map(|(_, conversation)| conversation.in_flight()).sum::<usize>()
     }
 
     /// Calls that were lost because too many were in flight at once.
     #[must_use]
     pub const fn untracked(&self) -> u64 {
         self.untracked
+    }
+
+    fn conversation(&mut self, wanted: ExchangeId) -> Option<&mut (ExchangeId, Box<Conversation>)> {
+        self.conversations.iter_mut().find(|(id, _)| *id == wanted)
     }
 
     fn find(&self, wanted: ExchangeId) -> Option<usize> {

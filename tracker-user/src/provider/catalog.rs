@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use super::{
     dialect::{Compiled, Dialect, Quirks},
-    vendors::{ENDPOINTS, NEIGHBOURS, VENDORS},
+    realtime::{self, Speech},
+    vendors::{ENDPOINTS, NEIGHBOURS, SOCKETS, VENDORS},
     wire_text,
 };
 use crate::stream::RequestHead;
@@ -42,6 +43,26 @@ pub(super) struct Endpoint {
     pub(super) operation: &'static str,
 }
 
+/// A path and what a WebSocket there is.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// The path's end, and the operation.
+    pub(super) endpoint: Endpoint,
+    /// What is spoken.
+    pub(super) speech: Speech,
+}
+
+/// A conversation's place in the catalog.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketRoute {
+    pub(super) provider: &'static str,
+    pub(super) operation: &'static str,
+    pub(super) speech: Speech,
+    pub(super) quirks: Quirks,
+    /// Host and path are a provider's; elsewhere the messages have to agree that these are calls.
+    pub(super) certain: bool,
+}
+
 /// What a request is to this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interest {
@@ -70,6 +91,7 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub struct Catalog {
     dialects: Vec<Compiled>,
+    realtime: realtime::Tables,
 }
 
 impl Default for Catalog {
@@ -89,13 +111,13 @@ impl Catalog {
                 dialects.push(Compiled::new(dialect));
             }
         }
-        Self { dialects }
+        Self { dialects, realtime: realtime::Tables::new() }
     }
 
     /// What the request with this head is.
     #[must_use]
     pub fn interest(&self, head: &RequestHead) -> Interest {
-        if self.route(head).is_some() {
+        if self.route(head).is_some() || Self::socket(head).is_some() {
             return Interest::Call;
         }
         let related = match vendor(head) {
@@ -126,6 +148,28 @@ impl Catalog {
             certain: vendor.is_some_and(|vendor| vendor.covers(&head.path)),
             dialect,
         })
+    }
+
+    /// Where the WebSocket that this head asks for belongs; `None` when it is not an LLM's.
+    pub(super) fn socket(head: &RequestHead) -> Option<SocketRoute> {
+        if !head.asks_for_websocket() {
+            return None;
+        }
+        let Socket { endpoint, speech } =
+            SOCKETS.iter().find(|socket| socket.endpoint.matches(&head.path).is_some())?;
+        let vendor = vendor(head);
+        Some(SocketRoute {
+            provider: vendor.map_or(UNKNOWN, |vendor| vendor.provider),
+            operation: endpoint.operation,
+            speech: *speech,
+            quirks: vendor.map_or_else(Quirks::default, |vendor| vendor.quirks),
+            certain: vendor.is_some_and(|vendor| vendor.covers(&head.path)),
+        })
+    }
+
+    /// The tables that the messages of WebSockets are read by.
+    pub(super) const fn realtime(&self) -> &realtime::Tables {
+        &self.realtime
     }
 
     /// The tables that a route's bodies are read by.

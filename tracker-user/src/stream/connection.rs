@@ -10,6 +10,7 @@ use super::{
         head::{self, Method, Request, Response, Wrapping},
         start::{Rigour, Start},
     },
+    websocket::WebSocket,
 };
 use crate::capture::{Chunk, Direction, Timestamp};
 
@@ -33,6 +34,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, told by the client's preface or the server's first SETTINGS; not decoded.
     Http2,
+    /// HTTP/1.1 ended in WebSocket.
+    WebSocket,
     /// HTTP/1.1 ended in another protocol (101, or a CONNECT tunnel); not decoded.
     Upgraded,
     /// Both sides have spoken in turn, and never HTTP.
@@ -71,6 +74,9 @@ pub struct Connection {
     write: Half,
     read: Half,
     exchanges: Exchanges,
+    socket: Option<Box<WebSocket>>,
+    /// Who has sent what looks like WebSocket frames, while nothing else is known.
+    frames_from: [bool; 2],
     counters: Counters,
     bytes_out_of_step: u64,
     turns: u32,
@@ -95,7 +101,7 @@ impl Connection {
         ConnectionState {
             protocol: self.protocol,
             bytes_out_of_step: self.bytes_out_of_step,
-            exchanges: self.exchanges.len(),
+            exchanges: self.exchanges.len() + usize::from(self.socket.is_some()),
         }
     }
 
@@ -127,9 +133,15 @@ impl Connection {
             self.abandon(at, out);
         }
         self.half_mut(direction).requests_in_chunk = 0;
+        if self.protocol == Protocol::Unknown && repeated == 0 {
+            self.look_for_frames(bytes);
+        }
         let whole = bytes.len();
         while !bytes.is_empty() && !self.protocol.is_over() {
             let aligned = repeated == 0 && bytes.len() == whole;
+            if self.protocol == Protocol::WebSocket {
+                return self.frames(direction, bytes, aligned, at, out);
+            }
             bytes = match self.half(direction).phase {
                 Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
                 Phase::Head | Phase::Seek => self.head(direction, bytes, aligned, at, out),
@@ -140,6 +152,9 @@ impl Connection {
     /// The connection is gone: the TLS object was freed, or its process. What was in flight ends;
     /// later chunks are ignored.
     pub fn close(&mut self, at: Timestamp, out: &mut Sink<'_>) {
+        if let Some(mut socket) = self.socket.take() {
+            socket.close(at, out);
+        }
         let server = self.client.map(Direction::opposite);
         let ends_response = server.is_some_and(|server| {
             let half = self.half(server);
@@ -293,6 +308,9 @@ impl Connection {
             let in_step = in_step(direction) && in_step(client);
             self.unsolicited = self.exchanges.is_unsolicited() && in_step;
         }
+        if head.status == 101 && self.upgrade(&head, at, out) {
+            return;
+        }
         let tunnel = method == Some(Method::Connect) && (200..300).contains(&head.status);
         if head.status == 101 || tunnel {
             self.exchanges.request_done(at, out);
@@ -395,6 +413,9 @@ impl Connection {
     fn gap(&mut self, direction: Direction, lost: u64, at: Timestamp, out: &mut Sink<'_>) {
         self.counters.gaps += 1;
         self.counters.lost_bytes += lost;
+        if self.protocol == Protocol::WebSocket {
+            return self.frames_lost(direction, lost, at, out);
+        }
         let requesting = self.client == Some(direction);
         let skipped = self.half_mut(direction).body_mut().and_then(|body| {
             body.mute();
@@ -472,6 +493,8 @@ impl Connection {
         &[]
     }
 }
+
+mod upgrade;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,10 @@ pub struct Counters {
     pub unmatched_responses: u64,
     /// Connections given up because responses could no longer be matched for certain: 0 or 1.
     pub abandoned: u64,
+    /// WebSockets, or their client's direction, that could not be read to their end.
+    pub websockets_given_up: u64,
+    /// WebSockets whose upgrade was not seen, so that nobody knows what they are for.
+    pub websockets_unrecognised: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -35,6 +39,8 @@ impl std::ops::AddAssign for Counters {
             skipped_bytes,
             unmatched_responses,
             abandoned,
+            websockets_given_up,
+            websockets_unrecognised,
         } = other;
         self.requests += requests;
         self.gaps += gaps;
@@ -45,5 +51,7 @@ impl std::ops::AddAssign for Counters {
         self.skipped_bytes += skipped_bytes;
         self.unmatched_responses += unmatched_responses;
         self.abandoned += abandoned;
+        self.websockets_given_up += websockets_given_up;
+        self.websockets_unrecognised += websockets_unrecognised;
     }
 }

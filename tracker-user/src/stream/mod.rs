@@ -6,7 +6,8 @@
 //!
 //! A chunk goes to its direction (`half`), which is in step with the messages or waits for one to
 //! begin; `http1` says what a head means and where a body ends, `coding` undoes what the body is
-//! wrapped in, and `exchanges` knows which response belongs to which request. What a body means is
+//! wrapped in, and `exchanges` knows which response belongs to which request; after an upgrade,
+//! `websocket` reads the frames. What a body means is
 //! for the stage above; [`sse`] is here because it is framing too.
 
 mod coding;
@@ -17,7 +18,8 @@ mod exchanges;
 mod half;
 mod http1;
 pub mod sse;
+mod websocket;
 
 pub use connection::{Connection, ConnectionState, Protocol, Sink};
 pub use counters::Counters;
-pub use event::{End, Event, ExchangeId, RequestHead, ResponseHead, Role};
+pub use event::{End, Event, ExchangeId, Peer, RequestHead, ResponseHead, Role};
