@@ -267,11 +267,7 @@ fn differences(row: &Row, calls: &[Call]) -> Vec<String> {
             same("model", text("model"), call.model.clone());
         } else {
             same("response_id", text("response_id"), call.response_id.clone());
-            same(
-                "finish_reasons",
-                text("status").map(|it| vec![it].join(" ")),
-                call.finish_reasons.first().cloned(),
-            );
+            same("finish_reasons", text("status"), call.finish_reasons.first().cloned());
             let tools: Vec<_> =
                 expected["tool_calls"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             same("tools", Some(tools.join(" ")), Some(call.tool_calls.join(" ")));
@@ -311,4 +307,92 @@ fn conversations_come_out_as_expected() {
     }
     eprintln!("{} conversations with {events} responses", rows.len());
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The messages of a row's only connection, each as one chunk, as a daemon sees them that loses some.
+fn damaged(catalog: &Arc<Catalog>, row: &Row, framing: Framing, lost: &dyn Fn(usize) -> bool) -> Vec<Call> {
+    let mut wire = Wire::new(catalog);
+    wire.upgrade(row, framing);
+    let mut senders = [Direction::Write, Direction::Read].map(|way| Sender::new(framing, way));
+    for (at, (direction, text)) in row.connections[0].iter().enumerate() {
+        let bytes = senders[usize::from(*direction == Direction::Read)].message(1, text);
+        if lost(at) {
+            wire.lose(*direction, bytes.len());
+        } else {
+            wire.push(*direction, &bytes);
+        }
+    }
+    wire.close().0
+}
+
+/// Whatever single message is lost: no number but those of the recording, each at most once, and
+/// what was not lost itself is found again.
+#[test]
+fn a_loss_gives_no_wrong_number() {
+    let catalog = Arc::new(Catalog::new());
+    let mut wrong = Vec::new();
+    for row in rows().iter().filter(|row| row.connections.len() == 1) {
+        let key = |call: &Call| (call.operation, call.usage.clone());
+        for framing in [
+            Framing::default(),
+            Framing { deflate: Some((15, true)), ..Framing::default() },
+            Framing { deflate: Some((15, false)), ..Framing::default() },
+        ] {
+            let whole = damaged(&catalog, row, framing, &|_| false);
+            for lost in 0..row.connections[0].len() {
+                let calls = damaged(&catalog, row, framing, &|at| at == lost);
+                let mut left: Vec<_> = whole.iter().map(key).collect();
+                for call in calls.iter().filter(|call| call.usage.source == UsageSource::Reported) {
+                    match left.iter().position(|known| *known == key(call)) {
+                        Some(known) => drop(left.remove(known)),
+                        None => wrong.push(format!("{} {framing:?} without {lost}: a number", row.id)),
+                    }
+                }
+                let reported = left.iter().filter(|(_, usage)| usage.source == UsageSource::Reported).count();
+                let takeover = framing.deflate.is_some_and(|(_, takeover)| takeover);
+                if reported > 1 && !takeover {
+                    wrong.push(format!("{} {framing:?} without {lost}: {reported} are missing", row.id));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A conversation that is cut off: what had not ended is `interrupted` and has no number.
+#[test]
+fn a_cut_gives_interrupted_calls() {
+    let catalog = Arc::new(Catalog::new());
+    let mut interrupted = 0;
+    for row in rows().iter().filter(|row| row.connections.len() == 1) {
+        for end in 0..row.connections[0].len() {
+            let mut wire = Wire::new(&catalog);
+            wire.upgrade(row, Framing::default());
+            for (direction, text) in &row.connections[0][..end] {
+                wire.push(*direction, &Sender::new(Framing::default(), *direction).message(1, text));
+            }
+            for call in wire.close().0 {
+                let cut = call.error.as_deref() == Some("interrupted");
+                interrupted += usize::from(cut);
+                assert!(!cut || call.usage.source == UsageSource::Missing, "{} cut at {end}", row.id);
+            }
+        }
+    }
+    assert!(interrupted > 0);
+}
+
+/// A daemon that comes when the WebSocket is open cannot know what it is, and says so.
+#[test]
+fn without_its_upgrade_it_is_counted() {
+    let catalog = Arc::new(Catalog::new());
+    for row in rows() {
+        let mut wire = Wire::new(&catalog);
+        let mut senders = [Direction::Write, Direction::Read].map(|way| Sender::new(Framing::default(), way));
+        for (direction, text) in &row.connections[0] {
+            let bytes = senders[usize::from(*direction == Direction::Read)].message(1, text);
+            wire.push(*direction, &bytes);
+        }
+        let (calls, counters) = wire.close();
+        assert_eq!((calls.len(), counters.websockets_unrecognised), (0, 1), "{}", row.id);
+    }
 }

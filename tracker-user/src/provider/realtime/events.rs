@@ -95,6 +95,10 @@ impl Conversation {
         let Said { kind, model, session_model, transcriber, generates_nothing, .. } = said;
         match kind.as_deref() {
             Some("response.create") => {
+                // The answers to earlier ones were lost.
+                for turn in self.turns.extract_if(.., |turn| turn.doubtful && !turn.answered) {
+                    self.session.emit(turn.cut_short(), at, out);
+                }
                 let turn = self.open(Turn::begun(begun), at, out);
                 turn.model = model;
                 turn.warm_up = generates_nothing;
@@ -155,7 +159,7 @@ impl Conversation {
         }
         let turn = match self.turns.iter().position(|turn| !turn.answered) {
             Some(asked) => &mut self.turns[asked],
-            None => self.open(Turn::begun(begun), at, out),
+            None => self.open(Turn { unasked: true, ..Turn::begun(begun) }, at, out),
         };
         turn.answered = true;
         turn.id = response_id;
@@ -176,7 +180,10 @@ impl Conversation {
         let id = said.response_id.as_deref();
         let position = self.position(id).or_else(|| self.turns.iter().position(|turn| !turn.answered));
         // Its beginning may have been lost.
-        let mut turn = position.map_or_else(|| Turn::begun(begun), |position| self.turns.remove(position));
+        let mut turn = match position {
+            Some(position) => self.turns.remove(position),
+            None => Turn { unasked: true, ..Turn::begun(begun) },
+        };
         let Said { response_id, model, status, tools, counts, error, .. } = said;
         turn.answered = response_id.is_some();
         turn.id = response_id.or(turn.id);
@@ -193,6 +200,8 @@ impl Conversation {
             }
         };
         turn.finish_reasons.extend(status);
+        // The Responses API never begins by itself: the request was lost, and may have been a warm-up.
+        turn.warm_up |= self.session.route.speech == Speech::Responses && turn.unasked && turn.is_empty();
         self.session.emit(turn, at, out);
     }
 

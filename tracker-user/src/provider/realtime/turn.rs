@@ -26,6 +26,8 @@ pub(super) struct Turn {
     pub(super) answered: bool,
     /// Asked for without wanting an answer: no call.
     pub(super) warm_up: bool,
+    /// Nobody was seen to ask for it.
+    pub(super) unasked: bool,
     /// Messages were lost while it was open.
     pub(super) doubtful: bool,
     /// It is over, but its usage may still come.
@@ -48,6 +50,14 @@ impl Turn {
     pub(super) fn content(&mut self, at: Timestamp) {
         self.answered = true;
         self.first_token.get_or_insert(at);
+    }
+
+    /// Whether it has brought forth nothing at all, and is billed for nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first_token.is_none()
+            && self.tools.is_empty()
+            && self.error.is_none()
+            && self.usage.output_tokens.unwrap_or(0) == 0
     }
 
     pub(super) fn add_tools(&mut self, names: Vec<String>) {

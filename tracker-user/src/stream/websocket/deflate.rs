@@ -122,10 +122,9 @@ impl Inflater {
     pub(super) fn finish(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Undecodable> {
         self.push(&TAIL, sink)?;
         // After a final block (RFC 7692, section 7.2.3.4) the next message begins a new stream.
-        if std::mem::take(&mut self.ended) || !self.deflate.takeover {
-            if let Some(state) = &mut self.state {
-                state.reset(false);
-            }
+        let anew = std::mem::take(&mut self.ended) || !self.deflate.takeover;
+        if let Some(state) = self.state.as_mut().filter(|_| anew) {
+            state.reset(false);
         }
         Ok(())
     }
