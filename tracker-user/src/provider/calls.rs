@@ -58,6 +58,9 @@ impl Calls {
                 }
             }
             Event::Response { exchange, head, at } => {
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.response(head.status);
+                }
                 if let Some(entry) = self.find(exchange) {
                     self.in_flight[entry].1.response(head, at);
                 }

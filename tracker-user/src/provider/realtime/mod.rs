@@ -93,6 +93,8 @@ struct Session {
     host: Option<String>,
     port: Option<u16>,
     path: String,
+    /// Of the response that opened it: 101, or 200 over HTTP/2.
+    status: Option<u16>,
     /// The model that the client asked for.
     model: Option<String>,
     /// The model that the server says it is.
@@ -111,12 +113,18 @@ impl Conversation {
             host: head.host.clone(),
             port: head.port,
             path: head.path.clone(),
+            status: None,
             model: None,
             served: None,
             transcriber: None,
             asked: None,
         };
         Self { client: Reader::default(), server: Reader::default(), session, turns: Vec::new() }
+    }
+
+    /// The server has agreed, or not: without a WebSocket no message will come.
+    pub(super) const fn response(&mut self, status: u16) {
+        self.session.status = Some(status);
     }
 
     /// Takes a piece of a message, the last one if `fin`; `out` gets the call that ended with it.

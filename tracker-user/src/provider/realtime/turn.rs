@@ -87,7 +87,7 @@ impl Session {
             path: self.path.clone(),
             role: self.role,
             streaming: true,
-            status: turn.status.or(Some(101)),
+            status: turn.status.or(self.status),
             error: turn.error,
             finish_reasons: turn.finish_reasons,
             usage: turn.usage,
