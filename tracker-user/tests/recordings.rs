@@ -93,7 +93,9 @@ fn recordings_come_out_as_expected_over_http2() {
         let differ = |chunking: &Chunking| {
             let (calls, counters) = http2::calls(row, chunking, http2::From::Start);
             let mut wrong = Vec::new();
-            if calls.len() != expected || counters.malformed + counters.hpack_desync + counters.skipped_bytes > 0 {
+            if calls.len() != expected
+                || counters.malformed + counters.hpack_desync + counters.skipped_bytes > 0
+            {
                 wrong.push(format!("{} calls, {counters:?}", calls.len()));
             }
             // One by one, and where there is none, none was expected.

@@ -41,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) captured: u64,
     /// Connections given up as none of our business.
     pub(crate) ignored: u64,
-    /// Connections that switched from HTTP/1.1 to another protocol (WebSocket), which is not decoded.
+    /// Connections that switched from HTTP/1.1 to a protocol that is not decoded.
     pub(crate) undecoded_upgraded: u64,
     /// Connections that were not followed because there were too many.
     pub(crate) refused: u64,
@@ -233,7 +233,8 @@ impl<V: SetVerdict> Pipeline<V> {
         evidence.speaks = match protocol {
             Protocol::Unknown => Speaks::Unknown,
             Protocol::Http1 | Protocol::Http2 => Speaks::Http,
-            Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
+            // One to an LLM's API was asked for by a related request, which settles it.
+            Protocol::WebSocket | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
         };
         let before = std::mem::replace(verdict, evidence.verdict());
         let now = *verdict;

@@ -209,6 +209,8 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
         unmatched_responses,
         hpack_desync,
         abandoned,
+        websockets_given_up,
+        websockets_unrecognised,
     } = counters;
     samples.extend([
         Sample::counter("llm_tracker_http_requests_total", "HTTP requests seen, LLM calls or not.", requests),
@@ -248,6 +250,16 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
             "llm_tracker_connections_abandoned_total",
             "Connections on which responses could no longer be matched with requests for certain.",
             abandoned,
+        ),
+        Sample::counter(
+            "llm_tracker_websockets_given_up_total",
+            "WebSockets that could not be read to their end.",
+            websockets_given_up,
+        ),
+        Sample::counter(
+            "llm_tracker_websockets_unrecognised_total",
+            "WebSockets that were open before they could be seen to begin.",
+            websockets_unrecognised,
         ),
     ]);
 }

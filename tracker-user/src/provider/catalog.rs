@@ -12,7 +12,8 @@ use super::{
     counted::Counted,
     dialect::{Compiled, Dialect, Quirks},
     gateway::Gateway,
-    vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, TASKS, VENDORS},
+    realtime::{self, Speech},
+    vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS, VENDORS},
     wire_text,
 };
 use crate::stream::RequestHead;
@@ -63,6 +64,26 @@ pub(super) enum Method {
     Get,
 }
 
+/// A path and what a WebSocket there is.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// The path's end, and the operation.
+    pub(super) endpoint: Endpoint,
+    /// What is spoken.
+    pub(super) speech: Speech,
+}
+
+/// A conversation's place in the catalog.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketRoute {
+    pub(super) provider: &'static str,
+    pub(super) operation: &'static str,
+    pub(super) speech: Speech,
+    pub(super) quirks: Quirks,
+    /// Host and path are a provider's; elsewhere the messages have to agree that these are calls.
+    pub(super) certain: bool,
+}
+
 /// What a request is to this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interest {
@@ -97,6 +118,7 @@ pub struct Catalog {
     dialects: Vec<Compiled>,
     gateways: RwLock<Vec<Gateway>>,
     counted: Counted,
+    realtime: realtime::Tables,
 }
 
 impl Default for Catalog {
@@ -115,7 +137,12 @@ impl Catalog {
                 dialects.push(Compiled::new(dialect));
             }
         }
-        Self { dialects, gateways: RwLock::default(), counted: Counted::default() }
+        Self {
+            dialects,
+            realtime: realtime::Tables::new(),
+            gateways: RwLock::default(),
+            counted: Counted::default(),
+        }
     }
 
     /// The same with an operator's own gateways.
@@ -133,7 +160,7 @@ impl Catalog {
     /// What the request with this head is.
     #[must_use]
     pub fn interest(&self, head: &RequestHead) -> Interest {
-        if self.route(head).is_some() {
+        if self.route(head).is_some() || Self::socket(head).is_some() {
             return Interest::Call;
         }
         if is_unclear(head) {
@@ -215,6 +242,28 @@ impl Catalog {
                 dialect: self.dialects.iter().position(|known| std::ptr::eq(known.dialect, wanted))?,
             })
         })
+    }
+
+    /// Where the WebSocket that this head asks for belongs; `None` when it is not an LLM's.
+    pub(super) fn socket(head: &RequestHead) -> Option<SocketRoute> {
+        if !head.asks_for_websocket() {
+            return None;
+        }
+        let Socket { endpoint, speech } =
+            SOCKETS.iter().find(|socket| socket.endpoint.matches(&head.path).is_some())?;
+        let vendor = vendor(head);
+        Some(SocketRoute {
+            provider: vendor.map_or(UNKNOWN, |vendor| vendor.provider),
+            operation: endpoint.operation,
+            speech: *speech,
+            quirks: vendor.map_or_else(Quirks::default, |vendor| vendor.quirks),
+            certain: vendor.is_some_and(|vendor| vendor.covers(&head.path)),
+        })
+    }
+
+    /// The tables that the messages of WebSockets are read by.
+    pub(super) const fn realtime(&self) -> &realtime::Tables {
+        &self.realtime
     }
 
     /// The tables that a route's bodies are read by.

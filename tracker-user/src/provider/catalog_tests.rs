@@ -1,4 +1,5 @@
 use super::*;
+use crate::provider::realtime::Speech;
 
 const BEDROCK: &str = "bedrock-runtime.us-east-1.amazonaws.com";
 
@@ -167,4 +168,52 @@ fn every_path_of_every_dialect_can_be_reached() {
             }
         }
     }
+}
+
+#[test]
+fn websockets_find_their_provider() {
+    let socket = |host: &str, path: &str, upgrade: &str| {
+        let mut head = head("GET", host, path);
+        head.headers.push(("upgrade", upgrade.into()));
+        let route = Catalog::socket(&head);
+        (route.map(|route| (route.provider, route.speech, route.certain)), Catalog::new().interest(&head))
+    };
+    let live = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
+    for (host, path, provider, speech) in [
+        ("api.openai.com", "/v1/realtime", "openai", Speech::Realtime),
+        ("api.openai.com", "/v1/responses", "openai", Speech::Responses),
+        ("chatgpt.com", "/backend-api/codex/responses", "openai", Speech::Responses),
+        ("r.openai.azure.com", "/openai/realtime", "azure.ai.openai", Speech::Realtime),
+        ("r.openai.azure.com", "//openai/v1/realtime", "azure.ai.openai", Speech::Realtime),
+        ("r.cognitiveservices.azure.com", "/voice-live/realtime", "azure.ai.openai", Speech::Realtime),
+        ("r.services.ai.azure.com", "/voice-live/realtime", "azure.ai.inference", Speech::Realtime),
+        ("api.x.ai", "/v1/realtime", "x_ai", Speech::Realtime),
+        ("dashscope-intl.aliyuncs.com", "/api-ws/v1/realtime", "alibaba_cloud", Speech::Realtime),
+        ("generativelanguage.googleapis.com", live, "gcp.gemini", Speech::Live),
+        (
+            "us-central1-aiplatform.googleapis.com",
+            "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent",
+            "gcp.vertex_ai",
+            Speech::Live,
+        ),
+    ] {
+        let found = socket(host, path, "WebSocket");
+        assert_eq!(found, (Some((provider, speech, true)), Interest::Call), "{host}{path}");
+    }
+    assert_eq!(
+        socket("gateway.internal", "/v1/realtime", "h2c, websocket"),
+        (Some((UNKNOWN, Speech::Realtime, false)), Interest::Call)
+    );
+    for (host, path, upgrade) in [
+        ("gateway.internal", "/v1/realtime", "h2c"),
+        ("db.example.org", "/realtime/v1/websocket", "websocket"),
+        ("chatgpt.com", "/ws/chat", "websocket"),
+        ("example.org", "/ws", "websocket"),
+    ] {
+        assert_eq!(socket(host, path, upgrade), (None, Interest::Unrelated), "{host}{path}");
+    }
+    // Over HTTP/2 it is an extended CONNECT.
+    let mut head = head("CONNECT", "api.openai.com", "/v1/realtime");
+    head.headers.push((":protocol", "websocket".into()));
+    assert!(Catalog::socket(&head).is_some());
 }

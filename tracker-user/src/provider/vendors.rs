@@ -4,13 +4,14 @@
 //! come from the vendors' API references and from recordings.
 
 use super::{
-    catalog::{Endpoint, Method, Vendor},
+    catalog::{Endpoint, Method, Socket, Vendor},
     dialect::{
         CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, Dialect,
         EMBED_CONTENT, EMBEDDINGS, GENERATE, GENERATE_CONTENT, IMAGES, INTERACTIONS, INVOKE_MODEL, MESSAGES,
         MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SPEECH,
         TRANSCRIPTION, WATSONX, WORKERS,
     },
+    realtime::Speech,
 };
 
 const fn call(path: &'static str, dialect: &'static Dialect, operation: &'static str) -> Endpoint {
@@ -129,6 +130,25 @@ pub(super) static SHAPES: &[(&Dialect, &str)] = &[
     (&EMBEDDINGS, "embeddings"),
 ];
 
+const fn socket(path: &'static str, speech: Speech, operation: &'static str) -> Socket {
+    Socket { endpoint: Endpoint { operation, ..no_call(path) }, speech }
+}
+
+/// Paths of WebSockets that mean the same at every host. The first that fits counts.
+pub(super) static SOCKETS: &[Socket] = &[
+    // OpenAI, xAI, Alibaba and others; Azure's resource-wide and Foundry's paths.
+    socket("v1/realtime", Speech::Realtime, "chat"),
+    socket("openai/realtime", Speech::Realtime, "chat"),
+    socket("voice-live/realtime", Speech::Realtime, "chat"),
+    socket("paas/v4/realtime", Speech::Realtime, "chat"),
+    // The Responses API, which Codex prefers to speak over WebSocket.
+    socket("responses", Speech::Responses, "chat"),
+    // Gemini Live, on the Gemini API and on Vertex AI.
+    socket("ws/{model}.BidiGenerateContent", Speech::Live, "generate_content"),
+    socket("ws/{model}.BidiGenerateContentConstrained", Speech::Live, "generate_content"),
+    socket("ws/{}/BidiGenerateContent", Speech::Live, "generate_content"),
+];
+
 /// Paths at unknown hosts that are no calls, but show that the host serves an LLM API.
 pub(super) static NEIGHBOURS: &[Endpoint] = &[
     no_call("v1/models"),
@@ -177,7 +197,10 @@ pub(super) static VENDORS: &[Vendor] = &[
     // The ChatGPT site is more than the API that Codex uses with an account.
     Vendor { under: &["backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
     Vendor { endpoints: ASSISTANTS, ..vendor("azure.ai.openai", &["*.openai.azure.com"]) },
-    Vendor { under: &["openai/"], ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"]) },
+    Vendor {
+        under: &["openai/", "voice-live/"],
+        ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"])
+    },
     vendor("github_models", &["models.github.ai", "models.inference.ai.azure.com"]),
     vendor(
         "azure.ai.inference",
@@ -289,7 +312,7 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("ai21", &["api.ai21.com"]),
     vendor("moonshot_ai", &["api.moonshot.ai", "api.moonshot.cn"]),
     Vendor {
-        under: &["compatible-mode/", "api/"],
+        under: &["compatible-mode/", "api/", "api-ws/"],
         ..vendor(
             "alibaba_cloud",
             &["dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"],

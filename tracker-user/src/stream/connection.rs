@@ -11,6 +11,7 @@ use super::{
         start::{PREFACE, Rigour, Start},
     },
     http2::{self, Http2},
+    websocket::WebSocket,
 };
 use crate::capture::{Chunk, Direction, Timestamp};
 
@@ -34,6 +35,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, told by the client's preface, the server's first SETTINGS, or frames in its midst.
     Http2,
+    /// HTTP/1.1 ended in WebSocket.
+    WebSocket,
     /// HTTP/1.1 ended in another protocol (101, or a CONNECT tunnel); not decoded.
     Upgraded,
     /// Both sides have spoken in turn, and never HTTP.
@@ -74,6 +77,9 @@ pub struct Connection {
     exchanges: Exchanges,
     /// Everything about the connection, once it is known to speak HTTP/2.
     http2: Option<Box<Http2>>,
+    socket: Option<Box<WebSocket>>,
+    /// Who has sent what looks like WebSocket frames, while nothing else is known.
+    frames_from: [bool; 2],
     counters: Counters,
     bytes_out_of_step: u64,
     turns: u32,
@@ -97,7 +103,7 @@ impl Connection {
     pub fn state(&self) -> ConnectionState {
         let (bytes_out_of_step, exchanges) = match &self.http2 {
             Some(http2) => (http2.bytes_out_of_step(), http2.exchanges()),
-            None => (self.bytes_out_of_step, self.exchanges.len()),
+            None => (self.bytes_out_of_step, self.exchanges.len() + usize::from(self.socket.is_some())),
         };
         ConnectionState { protocol: self.protocol, bytes_out_of_step, exchanges }
     }
@@ -130,12 +136,18 @@ impl Connection {
             self.abandon(at, out);
         }
         self.half_mut(direction).requests_in_chunk = 0;
+        if self.protocol == Protocol::Unknown && repeated == 0 {
+            self.look_for_frames(bytes);
+        }
         let whole = bytes.len();
         while !bytes.is_empty() && !self.protocol.is_over() {
             let aligned = repeated == 0 && bytes.len() == whole;
             if let Some(http2) = &mut self.http2 {
                 let mut io = http2::Io { out, counters: &mut self.counters, at };
                 return http2.push(direction, bytes, aligned, &mut io);
+            }
+            if self.protocol == Protocol::WebSocket {
+                return self.frames(direction, bytes, aligned, at, out);
             }
             bytes = match self.half(direction).phase {
                 Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
@@ -147,6 +159,9 @@ impl Connection {
     /// The connection is gone: the TLS object was freed, or its process. What was in flight ends;
     /// later chunks are ignored.
     pub fn close(&mut self, at: Timestamp, out: &mut Sink<'_>) {
+        if let Some(mut socket) = self.socket.take() {
+            socket.close(at, out);
+        }
         let server = self.client.map(Direction::opposite);
         let ends_response = server.is_some_and(|server| {
             let half = self.half(server);
@@ -333,6 +348,9 @@ impl Connection {
             let in_step = in_step(direction) && in_step(client);
             self.unsolicited = self.exchanges.is_unsolicited() && in_step;
         }
+        if head.status == 101 && self.upgrade(&head, at, out) {
+            return;
+        }
         let tunnel = method == Some(Method::Connect) && (200..300).contains(&head.status);
         if head.status == 101 || tunnel {
             self.exchanges.request_done(at, out);
@@ -438,6 +456,9 @@ impl Connection {
         if let Some(http2) = &mut self.http2 {
             return http2.gap(direction, lost, &mut http2::Io { out, counters: &mut self.counters, at });
         }
+        if self.protocol == Protocol::WebSocket {
+            return self.frames_lost(direction, lost, at, out);
+        }
         let requesting = self.client == Some(direction);
         let skipped = self.half_mut(direction).body_mut().and_then(|body| {
             body.mute();
@@ -515,6 +536,8 @@ impl Connection {
         &[]
     }
 }
+
+mod upgrade;
 
 #[cfg(test)]
 mod tests;

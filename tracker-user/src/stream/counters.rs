@@ -24,6 +24,10 @@ pub struct Counters {
     pub hpack_desync: u64,
     /// Connections given up because responses could no longer be matched for certain: 0 or 1.
     pub abandoned: u64,
+    /// WebSockets, or their client's direction, that could not be read to their end.
+    pub websockets_given_up: u64,
+    /// WebSockets whose upgrade was not seen, so that nobody knows what they are for.
+    pub websockets_unrecognised: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -39,6 +43,8 @@ impl std::ops::AddAssign for Counters {
             unmatched_responses,
             hpack_desync,
             abandoned,
+            websockets_given_up,
+            websockets_unrecognised,
         } = other;
         self.requests += requests;
         self.gaps += gaps;
@@ -50,5 +56,7 @@ impl std::ops::AddAssign for Counters {
         self.unmatched_responses += unmatched_responses;
         self.hpack_desync += hpack_desync;
         self.abandoned += abandoned;
+        self.websockets_given_up += websockets_given_up;
+        self.websockets_unrecognised += websockets_unrecognised;
     }
 }

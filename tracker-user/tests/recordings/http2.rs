@@ -1,15 +1,16 @@
 //! A recorded exchange over HTTP/2: two streams with it on one connection, frame by frame in turn.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use llm_tracker::{
     capture::{Chunk, ConnectionId, Direction, Timestamp},
-    provider::{Call, Calls, Catalog},
+    provider::{Call, Calls},
     stream::{Connection, Counters},
 };
 
-use crate::{feed::Chunking, row::Row};
+use crate::{
+    feed::{self, Chunking},
+    row::Row,
+};
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -91,11 +92,7 @@ fn interleave(messages: Vec<Vec<Vec<u8>>>) -> Vec<u8> {
 }
 
 /// The calls of the connection, and what was counted.
-pub(crate) fn calls(
-    row: &Row,
-    chunking: &Chunking,
-    from: From,
-) -> (Vec<Call>, Counters) {
+pub(crate) fn calls(row: &Row, chunking: &Chunking, from: From) -> (Vec<Call>, Counters) {
     let (host, target) = row.host_and_target();
     let request = [
         (":method", row.method.clone()),

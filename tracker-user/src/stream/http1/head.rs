@@ -14,8 +14,10 @@ use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
 /// is: where a provider reports the model, the usage or the id outside the body.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 10] = [
+pub(in crate::stream) const KEPT_HEADERS: [&str; 12] = [
     "request-id",                                   // Anthropic
+    "sec-websocket-extensions",                     // how messages are compressed
+    "upgrade",                                      // to WebSocket, or not
     "x-amzn-bedrock-cache-read-input-token-count",  // Bedrock InvokeModel
     "x-amzn-bedrock-cache-write-input-token-count", // Bedrock InvokeModel
     "x-amzn-bedrock-input-token-count",             // Bedrock InvokeModel
