@@ -43,6 +43,8 @@ pub(super) struct Answer {
     finished: bool,
     /// A field was seen that only an answer of this dialect has.
     pub(super) recognised: bool,
+    /// More than that: it is nobody else's. Counts are not enough, many have the same.
+    pub(super) own: bool,
     /// How many of the dialect's paths were met.
     pub(super) hits: u32,
 }
@@ -76,7 +78,12 @@ impl Answer {
         self.hits = self.hits.saturating_add(1);
         match (hit.field, hit.value) {
             (Field::Document, Value::End) => self.end_document(),
-            (Field::Kind, Value::Text { text, .. }) => self.kind(dialect, text),
+            (Field::Kind, Value::Text { text, .. }) => {
+                self.own |= dialect.own_kinds.contains(&text);
+                self.kind(dialect, text);
+            }
+            (Field::Object, Value::Text { text, .. }) => self.own |= dialect.own_kinds.contains(&text),
+            (Field::Own, Value::Present | Value::BeginArray | Value::BeginObject) => self.own = true,
 
             (Field::ResponseId, Value::Text { text, .. }) => first(&mut self.id, text),
             (Field::ResponseId, Value::Integer(id)) => first(&mut self.id, &id.to_string()),
@@ -107,6 +114,7 @@ impl Answer {
 
             (Field::Choice, Value::BeginObject) => {
                 self.recognised = true;
+                self.own = true;
                 self.choice = Some(Choice { index: hit.index, finish: None });
             }
             (Field::ChoiceIndex, Value::Integer(index)) => {

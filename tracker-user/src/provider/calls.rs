@@ -137,9 +137,9 @@ impl Calls {
         if self.in_flight.is_empty() {
             self.in_flight = Vec::new();
         }
-        // Two readings that are as good disagree about what the numbers mean, and a prompt that nobody
-        // is known to have answered is no call yet.
-        taken.filter(|exchange| readings == 1 || !tie && exchange.is_answered())
+        // Two readings that are as good disagree about what the numbers mean, and one of several has to
+        // be certain by itself.
+        taken.filter(|exchange| readings == 1 || !tie && exchange.is_evident())
     }
 }
 

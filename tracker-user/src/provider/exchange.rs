@@ -175,15 +175,16 @@ impl Exchange {
     }
 
     /// How much of the bodies this dialect has recognised, to be compared with that of another: a
-    /// prompt, usage, or both, and then how many of its fields were met.
+    /// prompt, an answer that only it has, or both, and then how many of its fields were met.
     pub(super) const fn evidence(&self) -> (u8, u32) {
-        let recognised = if self.answer.recognised { 2 } else { 0 };
-        (self.request.prompt as u8 + recognised, self.answer.hits)
+        let own = if self.answer.own { 2 } else { 0 };
+        (self.request.prompt as u8 + own, self.answer.hits)
     }
 
-    /// Whether something came back that only an answer of this dialect has.
-    pub(super) const fn is_answered(&self) -> bool {
-        self.answer.recognised
+    /// Whether the bodies alone show a call of this dialect: a prompt, and an answer that only it has.
+    /// Without a prompt it may be a look at an answer that was given before.
+    pub(super) const fn is_evident(&self) -> bool {
+        self.request.prompt && self.answer.own
     }
 
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.

@@ -23,6 +23,7 @@ pub(in crate::provider) static MESSAGES: Dialect = Dialect {
     response: &[MESSAGES_RESPONSE],
     tool_kinds: &["tool_use"],
     server_tool_kinds: &["server_tool_use", "mcp_tool_use"],
+    own_kinds: &["message", "message_start", "message_delta", "message_stop"],
     end: StreamEnd { done: false, kinds: &["message_stop"], finish_reason: false },
     normalise: disjoint_usage,
     ..PLAIN

@@ -36,6 +36,10 @@ pub(super) enum Field {
     Document,
     /// The event's or error's `type`.
     Kind,
+    /// What the document is, where a member other than its `type` says so.
+    Object,
+    /// What only an answer of this dialect has.
+    Own,
 
     /// Request: the model asked for.
     Model,
@@ -180,6 +184,8 @@ pub(super) struct Dialect {
     pub(super) polled: bool,
     /// Its bodies name no model, so that none is asked for where the host is unknown.
     pub(super) nameless: bool,
+    /// Values of the type or object that only answers of this dialect have, beside choices.
+    pub(super) own_kinds: &'static [&'static str],
     /// How counts of several events join.
     pub(super) merge: Merge,
     /// When a stream is whole.
@@ -202,6 +208,7 @@ const PLAIN: Dialect = Dialect {
     streams_array: false,
     polled: false,
     nameless: false,
+    own_kinds: &[],
     merge: Merge::Overwrite,
     end: StreamEnd { done: true, kinds: &[], finish_reason: true },
     normalise: counts::plain_usage,

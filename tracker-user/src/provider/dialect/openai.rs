@@ -9,8 +9,8 @@ use super::{
     Dialect,
     Field::{
         Choice, ChoiceIndex, Content, Cost, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason,
-        Kind, LatestId, Model, OuterCode, Prompt, ResponseId, ResponseModel, ServiceTier, Status, Tool,
-        ToolAtPosition, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+        Kind, LatestId, Model, Object, OuterCode, Own, Prompt, ResponseId, ResponseModel, ServiceTier,
+        Status, Tool, ToolAtPosition, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
     },
     PLAIN, Path, Quirks, Reasoning, StreamEnd,
     counts::{Counts, input_usage, sum, usage},
@@ -50,6 +50,7 @@ pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
 pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
     name: "openai.embeddings",
     request: &[("model", Scalar, Model), ("input", Presence, Prompt)],
+    response: &[EMBEDDINGS_DATA, CHAT_USAGE],
     normalise: input_usage,
     ..CHAT
 };
@@ -70,6 +71,15 @@ pub(in crate::provider) static RESPONSES: Dialect = Dialect {
     server_tool_kinds: &["*_call"],
     unfinished: &["queued", "in_progress"],
     polled: true,
+    own_kinds: &[
+        "response",
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ],
     end: StreamEnd {
         done: false,
         kinds: &[
@@ -127,6 +137,19 @@ pub(super) const CHAT_CHOICES: &[Path] = &[
     ("code", Scalar, OuterCode),
 ];
 
+const EMBEDDINGS_DATA: &[Path] = &[
+    ("id", Scalar, ResponseId),
+    ("model", Scalar, ResponseModel),
+    ("data[].embedding", Presence, Own),
+    ("service_tier", Scalar, ServiceTier),
+    ("error", Presence, Error),
+    ("error.type", Scalar, ErrorType),
+    ("error.code", Scalar, ErrorCode),
+    ("error.status", Scalar, ErrorStatus),
+    ("type", Scalar, Kind),
+    ("code", Scalar, OuterCode),
+];
+
 /// Their usage; everything is included in everything.
 pub(super) const CHAT_USAGE: &[Path] = &[
     ("usage", Presence, UsageObject),
@@ -158,6 +181,7 @@ pub(super) const CHAT_USAGE: &[Path] = &[
 
 const RESPONSES_RESPONSE: &[Path] = &[
     ("type", Scalar, Kind),
+    ("object", Scalar, Object),
     ("id", Scalar, LatestId),
     ("model", Scalar, ResponseModel),
     ("status", Scalar, Status),
