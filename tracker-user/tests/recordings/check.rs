@@ -139,7 +139,7 @@ fn no_call(row: &Row) -> Option<&'static str> {
 }
 
 /// Whether the exchange made the response, and did not only ask for it.
-fn made_here(row: &Row) -> bool {
+pub(crate) fn made_here(row: &Row) -> bool {
     let (_, target) = row.host_and_target();
     let path = target.split('?').next().unwrap_or_default();
     row.method == "POST" && ["runs", "predictions", "responses"].iter().any(|end| path.ends_with(end))

@@ -151,6 +151,18 @@ fn exchange(row: &Row, chunking: &Chunking, percent: usize) -> Vec<Call> {
     out
 }
 
+/// The header fields of the response that are not about its framing in HTTP.
+pub(crate) fn response_fields(row: &Row) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    fields.extend(row.content_type.clone().map(|value| ("Content-Type".to_owned(), value)));
+    let recorded = row.response_headers().into_iter();
+    fields.extend(recorded.map(|(name, value)| (name, value.replace(['\r', '\n'], " "))));
+    if row.content_encoding != "identity" {
+        fields.push(("Content-Encoding".to_owned(), row.content_encoding.clone()));
+    }
+    fields
+}
+
 fn request(row: &Row) -> (Vec<u8>, Vec<u8>) {
     let (host, target) = row.host_and_target();
     let body = row.request_body();
@@ -165,14 +177,8 @@ fn request(row: &Row) -> (Vec<u8>, Vec<u8>) {
 fn response(row: &Row) -> (Vec<u8>, Vec<u8>) {
     let body = row.response_body();
     let mut head = format!("HTTP/1.1 {} Recorded\r\n", row.status);
-    if let Some(content_type) = &row.content_type {
-        let _ = write!(head, "Content-Type: {content_type}\r\n");
-    }
-    for (name, value) in row.response_headers() {
-        let _ = write!(head, "{name}: {}\r\n", value.replace(['\r', '\n'], " "));
-    }
-    if row.content_encoding != "identity" {
-        let _ = write!(head, "Content-Encoding: {}\r\n", row.content_encoding);
+    for (name, value) in response_fields(row) {
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if !row.streaming {
         let _ = write!(head, "Content-Length: {}\r\n\r\n", body.len());

@@ -1,5 +1,7 @@
 //! A recorded exchange over HTTP/2: two streams with it on one connection, frame by frame in turn.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use llm_tracker::{
     capture::{Chunk, ConnectionId, Direction, Timestamp},
@@ -33,39 +35,54 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// Octets that the header table may hold where no setting says otherwise.
+const TABLE_SIZE: usize = 4096;
+
 /// A field as most clients write it: whatever may be indexed is.
+#[derive(Default)]
 struct Encoder {
-    table: Vec<(String, String)>,
+    /// The oldest entry first.
+    table: VecDeque<(String, String)>,
 }
 
 impl Encoder {
-    fn block(&mut self, fields: &[(&str, String)]) -> Vec<u8> {
+    fn block(&mut self, fields: &[(String, String)]) -> Vec<u8> {
         let mut block = Vec::new();
         for (name, value) in fields {
-            let known = match (*name, value.as_str()) {
+            let known = match (name.as_str(), value.as_str()) {
                 (":method", "POST") => Some(3),
                 (":scheme", "https") => Some(7),
                 (":status", "200") => Some(8),
                 _ => self.table.iter().rev().position(|(n, v)| n == name && v == value).map(|at| 62 + at),
             };
             if let Some(index) = known {
-                // The table is small here: seven bits are enough.
-                block.push(0x80 | u8::try_from(index).unwrap());
+                let mut integer = loona_hpack::encoder::encode_integer(index, 7);
+                integer[0] |= 0x80;
+                block.extend(integer);
                 continue;
             }
             block.push(0x40);
-            for text in [name, value.as_str()] {
+            for text in [name, value] {
                 block.extend(loona_hpack::encoder::encode_integer(text.len(), 7));
                 block.extend(text.bytes());
             }
-            self.table.push(((*name).to_owned(), value.clone()));
+            self.insert(name.clone(), value.clone());
         }
         block
+    }
+
+    /// An entry counts 32 octets more than its texts; the oldest make room (RFC 7541, section 4).
+    fn insert(&mut self, name: String, value: String) {
+        self.table.push_back((name, value));
+        while self.table.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>() > TABLE_SIZE
+        {
+            self.table.pop_front();
+        }
     }
 }
 
 /// The frames of one message, its head in two frames, its body as cut.
-fn message(encoder: &mut Encoder, stream: u32, fields: &[(&str, String)], body: &[u8]) -> Vec<Vec<u8>> {
+fn message(encoder: &mut Encoder, stream: u32, fields: &[(String, String)], body: &[u8]) -> Vec<Vec<u8>> {
     let block = encoder.block(fields);
     let (first, rest) = block.split_at(block.len() / 2);
     let mut frames = vec![[frame(1, 0, stream, first), frame(9, END_HEADERS, stream, rest)].concat()];
@@ -100,14 +117,13 @@ pub(crate) fn calls(row: &Row, chunking: &Chunking, from: From) -> (Vec<Call>, C
         (":authority", host),
         (":path", target),
         ("authorization", "Bearer none".into()),
-    ];
-    let mut response = vec![(":status", row.status.to_string())];
-    response.extend(row.content_type.clone().map(|value| ("content-type", value)));
-    if row.content_encoding != "identity" {
-        response.push(("content-encoding", row.content_encoding.clone()));
-    }
+    ]
+    .map(|(name, value): (&str, String)| (name.to_owned(), value));
+    let mut response = vec![(":status".to_owned(), row.status.to_string())];
+    let fields = feed::response_fields(row).into_iter();
+    response.extend(fields.map(|(name, value)| (name.to_ascii_lowercase(), value)));
 
-    let (mut client, mut server) = (Encoder { table: vec![] }, Encoder { table: vec![] });
+    let (mut client, mut server) = (Encoder::default(), Encoder::default());
     let (mut sent, mut received) = (Vec::new(), Vec::new());
     match from {
         From::Start => {
