@@ -46,6 +46,23 @@ async def with_httpx_async():
             return "".join([piece async for piece in answer.aiter_text()])
 
 
+async def with_httpx_http2():
+    """Three requests at once on one connection, of which the first is reported."""
+    import httpx
+
+    async with httpx.AsyncClient(http2=True) as client:
+
+        async def one(number):
+            sent = body | {"model": f"{model}{number}"}
+            async with client.stream("POST", url, json=sent, headers=headers) as answer:
+                assert answer.http_version == "HTTP/2", answer.http_version
+                return "".join([piece async for piece in answer.aiter_text()])
+
+        first = await one("")
+        await asyncio.gather(*(one(f"-{number}") for number in range(2)))
+        return first
+
+
 async def with_aiohttp():
     import ssl
 
@@ -61,6 +78,7 @@ text = {
     "requests": with_requests,
     "httpx": with_httpx,
     "httpx-async": lambda: asyncio.run(with_httpx_async()),
+    "httpx-http2": lambda: asyncio.run(with_httpx_http2()),
     "aiohttp": lambda: asyncio.run(with_aiohttp()),
 }[library]()
 usage = usage_of(text)

@@ -27,6 +27,19 @@ impl Proxy {
     ///
     /// Where it does not come up.
     pub fn start(standin: &StandIn) -> Result<Self> {
+        Self::start_with(standin, "")
+    }
+
+    /// The same, offering HTTP/2 to its clients.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not come up.
+    pub fn start_http2(standin: &StandIn) -> Result<Self> {
+        Self::start_with(standin, "http2")
+    }
+
+    fn start_with(standin: &StandIn, protocol: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("llm-tracker-nginx-").tempdir()?;
         let address = free_address()?;
         let identity = standin.identity();
@@ -38,7 +51,7 @@ impl Proxy {
                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
                fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
                server {{
-                 listen {address} ssl;
+                 listen {address} ssl {protocol};
                  ssl_certificate {certificate}; ssl_certificate_key {key};
                  location / {{
                    proxy_pass http://{plain}; proxy_http_version 1.1;

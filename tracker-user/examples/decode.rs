@@ -15,6 +15,8 @@ use llm_tracker::{
 /// What one TLS record carries at most.
 const RECORD: usize = 16 * 1024;
 
+const BEDROCK: &str = "bedrock-runtime.us-east-1.amazonaws.com";
+
 fn main() {
     let megabytes = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(32);
     let size = megabytes * 1_000_000;
@@ -24,7 +26,14 @@ fn main() {
         ("Anthropic SSE", "api.anthropic.com", "/v1/messages", anthropic_stream(size)),
         ("chat JSON", "api.openai.com", "/v1/chat/completions", chat_json(size)),
         ("embeddings JSON", "api.openai.com", "/v1/embeddings", embeddings_json(size)),
-    ] {
+        ("Ollama NDJSON", "localhost:11434", "/api/chat", ollama_lines(size)),
+    ]
+    .map(|(name, host, path, body)| (name, host, path, body.into_bytes()))
+    .into_iter()
+    .chain([
+        ("Bedrock invoke", BEDROCK, "/model/m/invoke-with-response-stream", invoke_stream(size)),
+        ("Bedrock converse", BEDROCK, "/model/m/converse-stream", converse_stream(size)),
+    ]) {
         let exchange = exchange(host, path, &body);
         let mut best = 0.0_f64;
         for _ in 0..5 {
@@ -67,18 +76,24 @@ fn decode(catalog: &Arc<Catalog>, exchange: &[(Direction, Bytes)]) -> Option<Cal
 }
 
 /// A `POST` and its answer: events in one HTTP chunk each, other bodies with their length.
-fn exchange(host: &str, path: &str, body: &str) -> Vec<(Direction, Bytes)> {
+fn exchange(host: &str, path: &str, body: &[u8]) -> Vec<(Direction, Bytes)> {
     let request =
         format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 13\r\n\r\n{{\"model\":\"m\"}}");
-    let mut response = String::from("HTTP/1.1 200 OK\r\n");
-    if body.starts_with('{') {
-        let _ = write!(response, "Content-Length: {}\r\n\r\n{body}", body.len());
-    } else {
-        response.push_str("Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
-        for event in body.split_inclusive("\n\n") {
-            let _ = write!(response, "{:x}\r\n{event}\r\n", event.len());
+    let mut response = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let whole = |response: &mut Vec<u8>| {
+        response.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+        response.extend_from_slice(body);
+    };
+    match std::str::from_utf8(body) {
+        Ok(events) if !events.starts_with('{') => {
+            response
+                .extend_from_slice(b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for event in events.split_inclusive("\n\n") {
+                response.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+            }
+            response.extend_from_slice(b"0\r\n\r\n");
         }
-        response.push_str("0\r\n\r\n");
+        _ => whole(&mut response),
     }
     let mut response = Bytes::from(response);
     let mut records = vec![(Direction::Write, Bytes::from(request))];
@@ -138,5 +153,61 @@ fn embeddings_json(size: usize) -> String {
         body.push_str("0.0]},");
     }
     body.push_str(r#"{}],"model":"m","usage":{"prompt_tokens":12,"total_tokens":12}}"#);
+    body
+}
+
+fn ollama_lines(size: usize) -> String {
+    let mut body = String::new();
+    while body.len() < size {
+        body.push_str(concat!(
+            r#"{"model":"llama3.2","created_at":"2026-08-20T13:48:21.068526Z","#,
+            r#""message":{"role":"assistant","content":" words"},"done":false}"#,
+            "\n"
+        ));
+    }
+    body.push_str(r#"{"model":"llama3.2","done":true,"prompt_eval_count":12,"eval_count":3}"#);
+    body
+}
+
+/// A message of Amazon's event stream.
+fn message(event_type: &str, payload: &str) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (name, value) in [(":event-type", event_type), (":message-type", "event")] {
+        headers.push(name.len() as u8);
+        headers.extend_from_slice(name.as_bytes());
+        headers.push(7);
+        headers.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        headers.extend_from_slice(value.as_bytes());
+    }
+    let total = (16 + headers.len() + payload.len()) as u32;
+    let mut message = [total.to_be_bytes(), (headers.len() as u32).to_be_bytes()].concat();
+    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+    message.extend_from_slice(&headers);
+    message.extend_from_slice(payload.as_bytes());
+    message.extend_from_slice(&crc32fast::hash(&message).to_be_bytes());
+    message
+}
+
+/// `{"type":"content_block_delta",...}` again and again, and usage at the end, in Base64.
+fn invoke_stream(size: usize) -> Vec<u8> {
+    // {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" some words"}}
+    let delta = "eyJ0eXBlIjoiY29udGVudF9ibG9ja19kZWx0YSIsImluZGV4IjowLCJkZWx0YSI6eyJ0eXBlIjoidGV4dF9kZWx0YSIsInRleHQiOiIgc29tZSB3b3JkcyJ9fQ==";
+    // {"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":12}}
+    let stop = "eyJ0eXBlIjoibWVzc2FnZV9zdG9wIiwiYW1hem9uLWJlZHJvY2staW52b2NhdGlvbk1ldHJpY3MiOnsiaW5wdXRUb2tlbkNvdW50IjoxMn19";
+    let chunk = |text: &str| message("chunk", &format!(r#"{{"bytes":"{text}","p":"abcdefghijkl"}}"#));
+    let delta = chunk(delta);
+    let mut body = delta.repeat(size / delta.len());
+    body.extend(chunk(stop));
+    body
+}
+
+fn converse_stream(size: usize) -> Vec<u8> {
+    let delta = message(
+        "contentBlockDelta",
+        r#"{"contentBlockIndex":0,"delta":{"text":" some words"},"p":"abcdefghijklmnopqrstuvwxyz"}"#,
+    );
+    let mut body = delta.repeat(size / delta.len());
+    body.extend(message("messageStop", r#"{"stopReason":"end_turn"}"#));
+    body.extend(message("metadata", r#"{"usage":{"inputTokens":12,"outputTokens":3}}"#));
     body
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::cli::RunArgs;
+use crate::{cli::RunArgs, provider::Gateway};
 
 /// Where metrics are served unless the operator says otherwise: loopback only.
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9435";
@@ -25,6 +25,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The event log.
     pub events: EventsConfig,
+    /// The operator's own gateways to LLMs; read anew on SIGHUP.
+    pub gateway: Vec<Gateway>,
 }
 
 /// `[capture]`
@@ -164,7 +166,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _ } = self;
+        let Self { capture, discovery, metrics, events: _, gateway: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -239,6 +241,23 @@ mod tests {
         assert!(error.contains("line 2") && error.contains("ring_byte"), "{error}");
         let error = load("[capture]\nring_bytes = 12\n").unwrap_err().to_string();
         assert!(error.contains("capture.ring_bytes = 12"), "{error}");
+        for (line, text, word) in [
+            (3, "[[gateway]]\nname = \"corp\"\nhosts = [\"*\"]\n", "every host"),
+            (2, "[[gateway]]\nname = \"a b\"\nhosts = [\"h\"]\n", "letters"),
+            (4, "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a b\"]\n", "segments"),
+            (
+                5,
+                "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a\"]\ndialect = \"x\"\n",
+                "openai.chat",
+            ),
+            (3, "[capture]\n\n[[gateway]]\nname = \"a\"\nhosts = []\n", "at least one"),
+            (1, "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a\"]\n", "belong together"),
+            (1, "[[gateway]]\nhosts = [\"h\"]\n", "name"),
+            (3, "[[gateway]]\nname = \"a\"\nhost = [\"h\"]\n", "host"),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");
+        }
         let error = Config::load(Path::new("/nonexistent/llm.toml")).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/llm.toml"), "{error}");
     }

@@ -7,6 +7,7 @@ mod anthropic;
 mod gemini;
 mod openai;
 mod server;
+mod socket;
 mod transcript;
 
 use bytes::Bytes;

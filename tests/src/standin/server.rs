@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Asked, COOKIE_MARKER, Served, openai, transcript::Transcript};
+use super::{Answer, Asked, COOKIE_MARKER, Served, openai, socket, transcript::Transcript};
 use crate::{scenario::Scenario, tls::Identity};
 
 /// Largest request body that is read: above the largest test, below what would hurt.
@@ -144,18 +144,21 @@ async fn connection(socket: TcpStream, tls: Option<(TlsAcceptor, Duration)>, tra
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
     match tls {
-        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+        None => drop(http.serve_connection(TokioIo::new(socket), service).with_upgrades().await),
         Some((tls, distance)) => {
             tokio::time::sleep(distance).await;
             if let Ok(stream) = tls.accept(socket).await {
                 let counted = Counted { stream, transcript };
-                drop(http.serve_connection(TokioIo::new(counted), service).await);
+                drop(http.serve_connection(TokioIo::new(counted), service).with_upgrades().await);
             }
         }
     }
 }
 
-async fn respond(request: Request<Incoming>, transcript: &Transcript) -> Response<Body> {
+async fn respond(request: Request<Incoming>, transcript: &Arc<Transcript>) -> Response<Body> {
+    if let Some(headers) = socket::accept(request.headers()) {
+        return upgrade(request, &headers, Arc::clone(transcript));
+    }
     let (head, body) = request.into_parts();
     if head.uri.path() == "/healthz" {
         return whole(200, "text/plain", "ok\n".into());
@@ -183,6 +186,23 @@ async fn respond(request: Request<Incoming>, transcript: &Transcript) -> Respons
         .is_some_and(|value| value.contains("gzip"));
     let gzip = accepts_gzip && (scenario.gzip || !answer.streamed);
     send(answer, &scenario, gzip)
+}
+
+/// Switches to WebSocket. What goes wrong there shows in the client, which sees it break off.
+fn upgrade(
+    request: Request<Incoming>,
+    headers: &[(&'static str, String)],
+    transcript: Arc<Transcript>,
+) -> Response<Body> {
+    tokio::spawn(async move { drop(socket::serve(request, &transcript).await) });
+    let mut response = whole(101, "text/plain", Bytes::new());
+    response.headers_mut().clear();
+    for (name, value) in headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(*name, value);
+        }
+    }
+    response
 }
 
 fn send(answer: Answer, scenario: &Scenario, gzip: bool) -> Response<Body> {

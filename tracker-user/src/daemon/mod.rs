@@ -5,7 +5,9 @@
 
 mod clock;
 mod pipeline;
+mod reload;
 mod self_metrics;
+mod unknown;
 mod verdict;
 
 use std::{
@@ -73,7 +75,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let outcome = runtime.block_on(serve(&config, http, events.clone()));
+    let outcome = runtime.block_on(serve(args, &config, http, events.clone()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Some(events) = events {
         events.shutdown(LAST_WRITES);
@@ -116,7 +118,12 @@ pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
     }
 }
 
-async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>) -> Result<()> {
+async fn serve(
+    args: &RunArgs,
+    config: &Config,
+    http: HttpServer,
+    events: Option<Arc<JsonlSink>>,
+) -> Result<()> {
     let debug = tracing::enabled!(tracing::Level::DEBUG);
     let mut kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
     let log = if debug { Some(kernel.take_log()?) } else { None };
@@ -154,8 +161,9 @@ async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>
     });
 
     let status = Arc::new(Mutex::new(Status::default()));
+    let catalog = Arc::new(Catalog::new().with_gateways(config.gateway.clone()));
     let pipeline = Pipeline::new(
-        Arc::new(Catalog::new()),
+        Arc::clone(&catalog),
         Attribution::new(attribution::Config::default()).with_programs(programs),
         sinks,
         KernelVerdicts { verdicts, failed: false },
@@ -199,6 +207,7 @@ async fn serve(config: &Config, http: HttpServer, events: Option<Arc<JsonlSink>>
                     if let Some(events) = &events {
                         events.reopen();
                     }
+                    reload::reload(args, &catalog);
                 }
                 ended = &mut pipeline => {
                     ended.context("the pipeline failed")??;

@@ -8,6 +8,7 @@ use std::{
 use super::{
     clock::WallClock,
     self_metrics::Status,
+    unknown::UnknownHosts,
     verdict::{Evidence, Speaks},
 };
 use crate::{
@@ -40,9 +41,7 @@ pub(crate) struct Counters {
     pub(crate) captured: u64,
     /// Connections given up as none of our business.
     pub(crate) ignored: u64,
-    /// Connections that speak HTTP/2, which is not decoded.
-    pub undecoded_http2: u64,
-    /// Connections that switched from HTTP/1.1 to another protocol (WebSocket), which is not decoded.
+    /// Connections that switched from HTTP/1.1 to a protocol that is not decoded.
     pub(crate) undecoded_upgraded: u64,
     /// Connections that were not followed because there were too many.
     pub(crate) refused: u64,
@@ -83,6 +82,7 @@ pub(crate) struct Pipeline<V> {
     by_process: HashMap<u32, Vec<ConnectionId>>,
     forget: VecDeque<(Timestamp, ConnectionId)>,
     counters: Counters,
+    unknown_hosts: UnknownHosts,
 }
 
 impl<V: SetVerdict> Pipeline<V> {
@@ -104,6 +104,7 @@ impl<V: SetVerdict> Pipeline<V> {
             by_process: HashMap::new(),
             forget: VecDeque::new(),
             counters: Counters::default(),
+            unknown_hosts: UnknownHosts::default(),
         }
     }
 
@@ -179,6 +180,7 @@ impl<V: SetVerdict> Pipeline<V> {
         status.undecided = undecided;
         status.captured = captured;
         status.pipeline = self.counters.clone();
+        status.unknown_hosts = self.unknown_hosts.clone();
         status.attribution = self.attribution.counters();
     }
 
@@ -216,28 +218,28 @@ impl<V: SetVerdict> Pipeline<V> {
             if let Event::Request { head, .. } = &event {
                 match self.catalog.interest(head) {
                     Interest::Call | Interest::Related => evidence.related += 1,
+                    Interest::Unclear => evidence.unclear += 1,
                     Interest::Unrelated => evidence.unrelated += 1,
                 }
             }
             calls.handle(&event, &mut |call| finished.push(call));
         });
+        // A call is one, whether or not its head could be read.
+        evidence.related += u32::try_from(finished.len()).unwrap_or(1);
         self.counters.stream += stream.take_counters();
         let stream::ConnectionState { protocol, bytes_out_of_step, exchanges: _ } = stream.state();
         evidence.bytes += chunk.bytes.len() as u64;
         evidence.bytes_out_of_step = bytes_out_of_step;
         evidence.speaks = match protocol {
             Protocol::Unknown => Speaks::Unknown,
-            Protocol::Http1 => Speaks::Http,
-            Protocol::Http2 | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
+            Protocol::Http1 | Protocol::Http2 => Speaks::Http,
+            // One to an LLM's API was asked for by a related request, which settles it.
+            Protocol::WebSocket | Protocol::Upgraded | Protocol::NotHttp => Speaks::Other,
         };
         let before = std::mem::replace(verdict, evidence.verdict());
         let now = *verdict;
-        if protocol.is_over() && !std::mem::replace(over, true) {
-            match protocol {
-                Protocol::Http2 => self.counters.undecoded_http2 += 1,
-                Protocol::Upgraded => self.counters.undecoded_upgraded += 1,
-                _ => {}
-            }
+        if protocol == Protocol::Upgraded && !std::mem::replace(over, true) {
+            self.counters.undecoded_upgraded += 1;
         }
         let origin = Arc::clone(origin);
         for call in finished {
@@ -293,6 +295,7 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
+        self.unknown_hosts.count(call.provider, call.server_address.as_deref());
         let mut origin = Origin::clone(origin);
         // What was too early to be known at the first sight of the connection may be known by now.
         self.attribution.complete(&mut origin, call.started);

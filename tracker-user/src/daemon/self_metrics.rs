@@ -1,6 +1,6 @@
 //! What the stages have counted, by the names that operators see.
 
-use super::pipeline;
+use super::{pipeline, unknown::UnknownHosts};
 use crate::{
     attribution,
     capture::{
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Status {
     /// What the pipeline has counted.
     pub(crate) pipeline: pipeline::Counters,
+    /// Calls to hosts that are no known provider's.
+    pub(crate) unknown_hosts: UnknownHosts,
     /// What attribution has counted.
     pub(crate) attribution: attribution::Counters,
     /// Open connections without a verdict.
@@ -40,6 +42,7 @@ pub(crate) fn samples(
         kernel_samples(&kernel, &mut samples);
     }
     pipeline_samples(status, &mut samples);
+    samples.extend(status.unknown_hosts.samples());
     stream_samples(&status.pipeline.stream, &mut samples);
     attribution_samples(status.attribution, &mut samples);
     discovery_samples(discovery, &mut samples);
@@ -128,12 +131,19 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
 }
 
 fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
-    let Status { pipeline, attribution: _, undecided, captured, delivered_bytes, malformed_records } = status;
+    let Status {
+        pipeline,
+        unknown_hosts: _,
+        attribution: _,
+        undecided,
+        captured,
+        delivered_bytes,
+        malformed_records,
+    } = status;
     let &pipeline::Counters {
         connections,
         captured: ever_captured,
         ignored,
-        undecoded_http2,
         undecoded_upgraded,
         refused,
         untracked,
@@ -163,7 +173,6 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
         total("capture", ever_captured),
         total("ignore", ignored),
         total("refused", refused),
-        undecoded("http2", undecoded_http2),
         undecoded("upgraded", undecoded_upgraded),
         Sample::counter(
             "llm_tracker_calls_untracked_total",
@@ -198,7 +207,10 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
         undecodable,
         skipped_bytes,
         unmatched_responses,
+        hpack_desync,
         abandoned,
+        websockets_given_up,
+        websockets_unrecognised,
     } = counters;
     samples.extend([
         Sample::counter("llm_tracker_http_requests_total", "HTTP requests seen, LLM calls or not.", requests),
@@ -230,9 +242,24 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
             unmatched_responses,
         ),
         Sample::counter(
+            "llm_tracker_hpack_desync_total",
+            "Times that header compression state was lost, by one direction of an HTTP/2 connection.",
+            hpack_desync,
+        ),
+        Sample::counter(
             "llm_tracker_connections_abandoned_total",
             "Connections on which responses could no longer be matched with requests for certain.",
             abandoned,
+        ),
+        Sample::counter(
+            "llm_tracker_websockets_given_up_total",
+            "WebSockets that could not be read to their end.",
+            websockets_given_up,
+        ),
+        Sample::counter(
+            "llm_tracker_websockets_unrecognised_total",
+            "WebSockets that were open before they could be seen to begin.",
+            websockets_unrecognised,
         ),
     ]);
 }

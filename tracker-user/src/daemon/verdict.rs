@@ -9,6 +9,9 @@ use crate::capture::Verdict;
 
 /// Requests that belong to no LLM API, after which a connection is given up.
 const UNRELATED_REQUESTS: u32 = 4;
+/// Requests that cannot be told (HTTP/2 heads from the middle of a connection), none of which turned
+/// out to be a call, after which a connection is given up.
+const UNCLEAR_REQUESTS: u32 = 16;
 /// Plaintext of such requests and their answers, after which it is given up, bytes.
 const UNRELATED_BYTES: u64 = 64 << 10;
 /// Plaintext without the start of any message (the daemon came in the middle of something), after
@@ -34,6 +37,8 @@ pub(crate) struct Evidence {
     pub(crate) related: u32,
     /// Requests to anything else.
     pub(crate) unrelated: u32,
+    /// Requests whose heads do not tell.
+    pub(crate) unclear: u32,
     /// All plaintext so far, both directions, bytes.
     pub(crate) bytes: u64,
     /// Plaintext since a message last began cleanly, bytes.
@@ -46,12 +51,15 @@ impl Evidence {
     /// What follows from it. `Capture` and `Ignore` are final.
     #[must_use]
     pub(crate) const fn verdict(&self) -> Verdict {
-        let Self { related, unrelated, bytes, bytes_out_of_step, speaks } = *self;
+        let Self { related, unrelated, unclear, bytes, bytes_out_of_step, speaks } = *self;
         if related > 0 {
             return Verdict::Capture;
         }
         let given_up = match speaks {
             Speaks::Other => true,
+            Speaks::Http if unclear > 0 => {
+                unclear.saturating_add(unrelated) >= UNCLEAR_REQUESTS || bytes >= LOST_BYTES
+            }
             Speaks::Http => unrelated >= UNRELATED_REQUESTS || (unrelated > 0 && bytes >= UNRELATED_BYTES),
             Speaks::Unknown => false,
         };
@@ -64,7 +72,7 @@ mod tests {
     use super::*;
 
     fn after(related: u32, unrelated: u32, bytes: u64, speaks: Speaks) -> Verdict {
-        Evidence { related, unrelated, bytes, bytes_out_of_step: 0, speaks }.verdict()
+        Evidence { related, unrelated, bytes, speaks, ..Evidence::default() }.verdict()
     }
 
     #[test]
@@ -84,6 +92,16 @@ mod tests {
     fn a_download_is_given_up_in_its_middle() {
         assert_eq!(after(0, 1, UNRELATED_BYTES - 1, Speaks::Http), Verdict::Unknown);
         assert_eq!(after(0, 1, UNRELATED_BYTES, Speaks::Http), Verdict::Ignore);
+    }
+
+    #[test]
+    fn heads_that_do_not_tell_are_given_time() {
+        let unclear = |unclear, bytes| {
+            Evidence { unclear, bytes, speaks: Speaks::Http, ..Evidence::default() }.verdict()
+        };
+        assert_eq!(unclear(UNCLEAR_REQUESTS - 1, UNRELATED_BYTES), Verdict::Unknown);
+        assert_eq!(unclear(UNCLEAR_REQUESTS, 1000), Verdict::Ignore);
+        assert_eq!(unclear(1, LOST_BYTES), Verdict::Ignore);
     }
 
     #[test]

@@ -30,7 +30,11 @@ pub(super) struct Answer {
     pub(super) tools: Tools,
     /// The current document's own type.
     kind: Option<Kind>,
+    /// The current document is the last.
+    ends: bool,
     error: ErrorParts,
+    pub(super) service_tier: Option<String>,
+    pub(super) cost: Option<f64>,
     /// Something was generated.
     pub(super) content: bool,
     /// An event that ends the stream was seen.
@@ -39,6 +43,10 @@ pub(super) struct Answer {
     finished: bool,
     /// A field was seen that only an answer of this dialect has.
     pub(super) recognised: bool,
+    /// More than that: it is nobody else's. Counts are not enough, many have the same.
+    pub(super) own: bool,
+    /// How many of the dialect's paths were met.
+    pub(super) hits: u32,
 }
 
 #[derive(Default)]
@@ -67,11 +75,18 @@ struct ErrorParts {
 impl Answer {
     /// Takes one field.
     pub(super) fn hit(&mut self, dialect: &Dialect, hit: Hit<'_, Field>) {
+        self.hits = self.hits.saturating_add(1);
         match (hit.field, hit.value) {
             (Field::Document, Value::End) => self.end_document(),
-            (Field::Kind, Value::Text { text, .. }) => self.kind(dialect, text),
+            (Field::Kind, Value::Text { text, .. }) => {
+                self.own |= dialect.own_kinds.contains(&text);
+                self.kind(dialect, text);
+            }
+            (Field::Object, Value::Text { text, .. }) => self.own |= dialect.own_kinds.contains(&text),
+            (Field::Own, Value::Present | Value::BeginArray | Value::BeginObject) => self.own = true,
 
             (Field::ResponseId, Value::Text { text, .. }) => first(&mut self.id, text),
+            (Field::ResponseId, Value::Integer(id)) => first(&mut self.id, &id.to_string()),
             (Field::LatestId, Value::Text { text, .. }) if !text.is_empty() => {
                 self.id = Some(wire_text(text));
             }
@@ -85,11 +100,21 @@ impl Answer {
             }
             (Field::Usage, Value::End) => self.end_usage(dialect),
             (Field::Count(counter), value) => {
-                if self.in_usage > 0 { &mut self.staged } else { &mut self.counts }.set(counter, value);
+                self.counts_now(value).set(counter, value);
+            }
+            (Field::Add(counter), value) => self.counts_now(value).add(counter, value),
+            (Field::Cost, Value::Float(cost)) if cost >= 0.0 => self.cost = Some(cost),
+            (Field::Cost, Value::Integer(cost)) if cost >= 0 => self.cost = Some(cost as f64),
+            // Some senders repeat it in every event.
+            (Field::ServiceTier, Value::Text { text, .. })
+                if !text.is_empty() && self.service_tier.as_deref() != Some(text) =>
+            {
+                self.service_tier = Some(wire_text(text));
             }
 
             (Field::Choice, Value::BeginObject) => {
                 self.recognised = true;
+                self.own = true;
                 self.choice = Some(Choice { index: hit.index, finish: None });
             }
             (Field::ChoiceIndex, Value::Integer(index)) => {
@@ -105,26 +130,38 @@ impl Answer {
                     }
                 }
             }
-            (Field::FinishReason, Value::Text { text, .. }) if !text.is_empty() => {
+            (Field::FinishReason | Field::Status, Value::Text { text, .. })
+                if !text.is_empty() && !dialect.unfinished.contains(&text) =>
+            {
                 self.finish_reason(wire_text(text));
             }
-            (Field::Status, Value::Text { text, .. }) if !dialect.unfinished.contains(&text) => {
+            (Field::StopReason, Value::Text { text, .. })
+                if !text.is_empty() && self.choice.as_ref().is_none_or(|choice| choice.finish.is_none()) =>
+            {
                 self.finish_reason(wire_text(text));
             }
             // With `enum-encoding=int` Google's enums are numbers; zero is "unspecified".
             (Field::FinishReason, Value::Integer(code)) if code != 0 => self.finish_reason(code.to_string()),
-            (Field::Finished, Value::Present) => self.finished = true,
+            (Field::Finished, Value::Present) => {
+                self.recognised = true;
+                self.finished = true;
+            }
+            (Field::Terminator, Value::Present | Value::BeginObject) => self.ends = true,
 
             (Field::Tool, Value::BeginObject) => self.tools.begin(None),
             (Field::ToolAtPosition, Value::BeginObject) => self.tools.begin(Some(hit.index)),
             (Field::ToolIndex, Value::Integer(index)) => self.tools.index(index.try_into().ok()),
             (Field::ToolId, Value::Text { text, .. }) => self.tools.id(text),
             (Field::ToolKind, Value::Text { text, .. }) => {
-                self.tools.kind(dialect.tool_kinds.contains(&text));
+                self.tools.kind(text, dialect.owner(text));
             }
             (Field::ToolName, Value::Text { text, .. }) => self.tools.name(text),
+            (Field::ServerTool(name), Value::BeginObject) => {
+                self.content = true;
+                self.tools.server(name);
+            }
             (Field::Tool | Field::ToolAtPosition, Value::End) => {
-                self.content |= self.tools.end(dialect.tool_kinds.is_empty());
+                self.content |= self.tools.end();
             }
 
             (Field::Content, Value::Present) => self.content = true,
@@ -139,9 +176,49 @@ impl Answer {
         }
     }
 
-    /// The transport itself spoke of an error: `event: error`, or a field of that name.
-    pub(super) fn set_error(&mut self) {
+    /// A field of the response's head.
+    pub(super) fn header(&mut self, dialect: &Dialect, field: Field, text: &str) {
+        // Amazon's error types carry the address of their definition: `Name:http://...`.
+        let text = text.split(':').next().unwrap_or_default().trim();
+        let value = match text.parse() {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::Text { text, truncated: false },
+        };
+        self.hit(dialect, Hit { field, value, index: 0 });
+    }
+
+    /// An id in the body of an error is the error's, not a response's.
+    pub(super) fn forget_id(&mut self) {
+        self.id = None;
+    }
+
+    /// The transport itself spoke of an error: `event: error`, a field of that name, an exception.
+    pub(super) fn set_error(&mut self, kind: Option<&str>) {
         self.error.seen = true;
+        if let Some(kind) = kind.filter(|kind| is_error_type(kind)) {
+            self.error.kind = Some(kind.to_owned());
+        }
+    }
+
+    /// The transport named the event that comes next.
+    pub(super) fn event_name(&mut self, dialect: &Dialect, name: &str) {
+        if dialect.end.kinds.contains(&name) {
+            self.kind = Some(Kind::Terminal);
+        }
+    }
+
+    /// Whether the response has reached a state that is final.
+    pub(super) fn is_final(&self) -> bool {
+        !self.finish.is_empty()
+    }
+
+    /// Where a count goes: with the others of its object, if it is in one.
+    fn counts_now(&mut self, value: Value<'_>) -> &mut Counts {
+        if self.in_usage > 0 {
+            return &mut self.staged;
+        }
+        self.recognised |= matches!(value, Value::Integer(_) | Value::Float(_));
+        &mut self.counts
     }
 
     fn kind(&mut self, dialect: &Dialect, text: &str) {
@@ -160,6 +237,7 @@ impl Answer {
         self.choice = None;
         self.in_usage = 0;
         self.tools.settle(0, self.tools.document_index());
+        self.terminated |= std::mem::take(&mut self.ends);
         match self.kind.take() {
             Some(Kind::Terminal) => self.terminated = true,
             Some(Kind::Error) => self.error.seen = true,
@@ -173,6 +251,7 @@ impl Answer {
         self.choice = None;
         self.in_usage = 0;
         self.kind = None;
+        self.ends = false;
         self.tools.abandon();
     }
 
@@ -267,7 +346,13 @@ fn first(known: &mut Option<String>, text: &str) {
 
 fn error_part(known: &mut Option<String>, value: Value<'_>) {
     match value {
-        Value::Text { text, truncated: false } if is_error_type(text) => *known = Some(text.to_owned()),
+        Value::Text { text, truncated: false } => {
+            // Amazon's have a name space before them: `com.amazon.coral.service#Name`.
+            let text = text.rsplit('#').next().unwrap_or_default();
+            if is_error_type(text) {
+                *known = Some(text.to_owned());
+            }
+        }
         Value::Integer(code) => *known = Some(code.to_string()),
         _ => {}
     }

@@ -78,8 +78,19 @@ pub struct Call {
     pub finish_reasons: Vec<String>,
     /// Token counts.
     pub usage: Usage,
-    /// Names of the tools the model called, in order.
+    /// Names of the client's tools that the model called, in order.
     pub tool_calls: Vec<String>,
+    /// Names of the provider's own tools that the model used, in order; where they have none, their
+    /// kinds.
+    pub server_tool_calls: Vec<String>,
+    /// The service tier that answered, in the provider's words.
+    pub service_tier: Option<String>,
+    /// What the provider says that the call costs, in the unit it bills in (US dollars wherever that
+    /// is known).
+    pub cost: Option<f64>,
+    /// The end of a call that was reported before: a response that is made in the background was asked
+    /// for, and is done. It brings the usage, but is no further call.
+    pub continued: bool,
     /// From the request's first byte to the first event that carries content, seconds.
     pub time_to_first_token_seconds: Option<f64>,
     /// From the request's first byte to the response's last, seconds.

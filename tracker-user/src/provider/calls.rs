@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, Catalog, exchange::Exchange};
+use super::{Call, Catalog, exchange::Exchange, realtime::Conversation};
 use crate::stream::{Event, ExchangeId};
 
 /// Exchanges of one connection that are followed at a time. HTTP/1.1 has one; HTTP/2 peers allow
@@ -15,7 +15,10 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// whatever the size of its bodies.
 pub struct Calls {
     catalog: Arc<Catalog>,
+    /// One entry an exchange, or several readings of one whose path could not be read.
     in_flight: Vec<(ExchangeId, Box<Exchange>)>,
+    /// WebSockets; HTTP/1.1 has one at most.
+    conversations: Vec<(ExchangeId, Box<Conversation>)>,
     untracked: u64,
 }
 
@@ -29,47 +32,68 @@ impl Calls {
     /// For a new connection.
     #[must_use]
     pub const fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, in_flight: Vec::new(), untracked: 0 }
+        Self { catalog, in_flight: Vec::new(), conversations: Vec::new(), untracked: 0 }
     }
 
     /// Takes the next event; `out` gets the call that ended with it, if one did.
     pub fn handle(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Call)) {
         match *event {
             Event::Request { exchange, role, head, at } => {
-                let Some(route) = self.catalog.route(head) else { return };
-                if self.in_flight.len() < MAX_IN_FLIGHT {
-                    self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
-                } else {
-                    self.untracked += 1;
+                if let Some(route) = Catalog::socket(head) {
+                    if self.conversations.len() < MAX_IN_FLIGHT {
+                        self.conversations.push((exchange, Box::new(Conversation::new(route, role, head))));
+                    } else {
+                        self.untracked += 1;
+                    }
+                    return;
+                }
+                let catalog = Arc::clone(&self.catalog);
+                for route in catalog.route(head).into_iter().chain(catalog.routes_by_shape(head)) {
+                    if self.in_flight.len() < MAX_IN_FLIGHT {
+                        self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
+                    } else {
+                        self.untracked += 1;
+                    }
                 }
             }
             Event::RequestBody { exchange, data, at: _ } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = &mut self.in_flight[entry];
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
                     exchange.request_body(self.catalog.compiled(exchange.route()), data);
                 }
             }
             Event::Response { exchange, head, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    self.in_flight[entry].1.response(head, at);
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.response(head.status);
+                }
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
+                    exchange.response(self.catalog.compiled(exchange.route()), head, at);
                 }
             }
             Event::ResponseBody { exchange, data, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = &mut self.in_flight[entry];
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
                     exchange.response_body(self.catalog.compiled(exchange.route()), data, at);
                 }
             }
+            Event::Message { exchange, from, data, fin, at } => {
+                let catalog = Arc::clone(&self.catalog);
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.message(catalog.realtime(), from, data, fin, at, out);
+                }
+            }
+            Event::MessagesLost { exchange, from, at: _ } => {
+                if let Some((_, conversation)) = self.conversation(exchange) {
+                    conversation.lost(from);
+                }
+            }
             Event::End { exchange, end, at } => {
-                if let Some(entry) = self.find(exchange) {
-                    let (_, exchange) = self.in_flight.swap_remove(entry);
-                    if self.in_flight.is_empty() {
-                        self.in_flight = Vec::new();
-                    }
-                    let compiled = self.catalog.compiled(exchange.route());
-                    if let Some(call) = exchange.end(compiled, end, at) {
-                        out(call);
-                    }
+                if let Some(entry) = self.conversations.iter().position(|&(id, _)| id == exchange) {
+                    let (_, conversation) = self.conversations.swap_remove(entry);
+                    return conversation.end(at, out);
+                }
+                let Some(exchange) = self.take(exchange) else { return };
+                let compiled = self.catalog.compiled(exchange.route());
+                if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
+                    out(call);
                 }
             }
         }
@@ -79,6 +103,7 @@ impl Calls {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
+            + self.conversations.iter().map(|(_, conversation)| conversation.in_flight()).sum::<usize>()
     }
 
     /// Calls that were lost because too many were in flight at once.
@@ -87,11 +112,41 @@ impl Calls {
         self.untracked
     }
 
-    fn find(&self, wanted: ExchangeId) -> Option<usize> {
-        self.in_flight.iter().position(|&(id, _)| id == wanted)
+    fn conversation(&mut self, wanted: ExchangeId) -> Option<&mut (ExchangeId, Box<Conversation>)> {
+        self.conversations.iter_mut().find(|(id, _)| *id == wanted)
+    }
+
+    /// Takes out what is known of an exchange: of several readings the one that its bodies bear out.
+    fn take(&mut self, wanted: ExchangeId) -> Option<Box<Exchange>> {
+        let mut taken: Option<Box<Exchange>> = None;
+        let (mut readings, mut tie) = (0, false);
+        let mut position = 0;
+        while let Some((id, _)) = self.in_flight.get(position) {
+            if *id != wanted {
+                position += 1;
+                continue;
+            }
+            let (_, exchange) = self.in_flight.swap_remove(position);
+            readings += 1;
+            let best = taken.as_ref().map(|best| best.evidence());
+            tie = best == Some(exchange.evidence()) || tie && best > Some(exchange.evidence());
+            if best < Some(exchange.evidence()) {
+                taken = Some(exchange);
+            }
+        }
+        if self.in_flight.is_empty() {
+            self.in_flight = Vec::new();
+        }
+        // Two readings that are as good disagree about what the numbers mean, and one of several has to
+        // be certain by itself.
+        taken.filter(|exchange| readings == 1 || !tie && exchange.is_evident())
     }
 }
 
 #[cfg(test)]
 #[path = "calls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "formats_tests.rs"]
+mod formats_tests;

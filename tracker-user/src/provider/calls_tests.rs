@@ -223,6 +223,26 @@ fn an_unknown_host_needs_bodies_that_agree() {
     assert!(Made { request: "", ..elsewhere }.answered(&[answer]).is_some());
 }
 
+/// Without a path the counts say too little: transcriptions and images have those of `responses`.
+#[test]
+fn an_unknown_path_needs_an_answer_that_only_one_dialect_has() {
+    let made = Made { host: "", path: "", request: r#"{"model":"m","input":"x","prompt":"x"}"#, ..CHAT };
+    let usage = r#""model":"m","usage":{"input_tokens":3,"output_tokens":4}}"#;
+    for other in
+        ["{", r#"{"object":"response.input_tokens","#, r#"{"object":"thread.run","#, r#"{"type":"x","#]
+    {
+        assert_eq!(made.answered(&[other, usage]), None, "{other}");
+    }
+    let call = made.call(&[r#"{"object":"response","#, usage]);
+    assert_eq!((call.operation, call.usage.output_tokens), ("chat", Some(4)));
+    let call = made.call(&[r#"{"data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":3}}"#]);
+    assert_eq!((call.operation, call.usage.input_tokens), ("embeddings", Some(3)));
+
+    // A look at an answer that was given before asks nothing.
+    let look = Made { request: "", ..made };
+    assert_eq!(look.answered(&[r#"{"object":"response","#, usage]), None);
+}
+
 #[test]
 fn what_was_never_answered_is_a_call_too() {
     let call = Made { status: 0, end: End::Closed, ..CHAT }.call(&[]);

@@ -1,23 +1,20 @@
 //! One exchange with an LLM API, while it lasts.
 
 use super::{
-    Call,
+    Call, UsageSource,
     answer::Answer,
+    body::{Body, Outcome},
     catalog::Route,
+    counted::{Counted, Known},
     dialect::{Compiled, Field},
+    form::Form,
     json::{Scanner, Value},
-    sniff::{Body, Sniffer},
     wire_text,
 };
 use crate::{
     capture::Timestamp,
-    stream::{
-        End, RequestHead, ResponseHead, Role,
-        sse::{Decoder, SsePiece},
-    },
+    stream::{End, RequestHead, ResponseHead, Role},
 };
-
-const DONE: &[u8] = b"[DONE]";
 
 /// Collects what one exchange says about itself; a few KiB, whatever its size.
 pub(super) struct Exchange {
@@ -29,8 +26,11 @@ pub(super) struct Exchange {
     started: Timestamp,
     request: RequestBody,
     status: Option<u16>,
-    sniffer: Sniffer,
-    body: ResponseBody,
+    /// Headers of the response that its dialect asks for.
+    headers: Vec<(&'static str, String)>,
+    /// The response was announced as lines of JSON.
+    lines: bool,
+    body: Body,
     answer: Answer,
     first_token: Option<Timestamp>,
     last_byte: Option<Timestamp>,
@@ -39,32 +39,10 @@ pub(super) struct Exchange {
 #[derive(Default)]
 struct RequestBody {
     scanner: Scanner,
+    begun: bool,
+    form: Option<Box<Form>>,
     model: Option<String>,
     prompt: bool,
-}
-
-/// How the response body is read, once its first bytes have told.
-enum ResponseBody {
-    Unknown,
-    Json { scanner: Box<Scanner>, array: bool },
-    Events(Box<Events>),
-    Other,
-}
-
-/// State of a server-sent event stream.
-#[derive(Default)]
-struct Events {
-    decoder: Decoder,
-    event: EventData,
-}
-
-#[derive(Default)]
-struct EventData {
-    scanner: Scanner,
-    /// Bytes of `[DONE]` that the event's data has matched so far.
-    done: usize,
-    /// The event has more data than that.
-    other: bool,
 }
 
 impl Exchange {
@@ -82,8 +60,9 @@ impl Exchange {
             started,
             request: RequestBody::default(),
             status: None,
-            sniffer: Sniffer::default(),
-            body: ResponseBody::Unknown,
+            headers: Vec::new(),
+            lines: false,
+            body: Body::default(),
             answer: Answer::default(),
             first_token: None,
             last_byte: None,
@@ -91,7 +70,17 @@ impl Exchange {
     }
 
     pub(super) fn request_body(&mut self, compiled: &Compiled, data: &[u8]) {
-        let RequestBody { scanner, model, prompt } = &mut self.request;
+        let RequestBody { scanner, begun, form, model, prompt } = &mut self.request;
+        if !std::mem::replace(begun, true) && Form::begins(data) {
+            *form = Some(Box::default());
+            *prompt = true;
+        }
+        if let Some(form) = form {
+            if let Some(found) = form.push(data) {
+                *model = Some(wire_text(&found));
+            }
+            return;
+        }
         scanner.push(&compiled.request, data, &mut |hit| match (hit.field, hit.value) {
             (Field::Model, Value::Text { text, .. }) if model.is_none() && !text.is_empty() => {
                 *model = Some(wire_text(text));
@@ -101,72 +90,59 @@ impl Exchange {
         });
     }
 
-    pub(super) fn response(&mut self, head: &ResponseHead, at: Timestamp) {
+    pub(super) fn response(&mut self, compiled: &Compiled, head: &ResponseHead, at: Timestamp) {
         self.status = Some(head.status);
         self.last_byte = Some(at);
+        let wanted = |name| compiled.dialect.headers.iter().any(|&(header, _)| header == name);
+        self.headers = head.headers.iter().filter(|(name, _)| wanted(*name)).cloned().collect();
+        let kind = head.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.lines = ["ndjson", "jsonl", "stream+json", "json-seq"].iter().any(|lines| kind.contains(lines));
     }
 
     pub(super) fn response_body(&mut self, compiled: &Compiled, data: &[u8], at: Timestamp) {
         self.last_byte = Some(at);
-        if matches!(self.body, ResponseBody::Unknown) {
-            self.sniffer.push(data);
-            let Some(kind) = self.sniffer.verdict() else { return };
-            self.body = match kind {
-                Body::Json { array } => ResponseBody::Json { scanner: Box::default(), array },
-                Body::Events => ResponseBody::Events(Box::default()),
-                Body::Other => ResponseBody::Other,
-            };
-            let sniffer = std::mem::take(&mut self.sniffer);
-            self.read(compiled, sniffer.held(), at);
-        }
-        self.read(compiled, data, at);
-    }
-
-    fn read(&mut self, compiled: &Compiled, data: &[u8], at: Timestamp) {
-        let answer = &mut self.answer;
-        match &mut self.body {
-            ResponseBody::Json { scanner, .. } => {
-                scanner.push(&compiled.response, data, &mut |hit| answer.hit(compiled.dialect, hit));
-            }
-            ResponseBody::Events(events) => {
-                let Events { decoder, event } = &mut **events;
-                decoder.push(data, &mut |piece| event.piece(compiled, answer, piece));
-            }
-            ResponseBody::Unknown | ResponseBody::Other => {}
-        }
+        self.body.push(compiled, &mut self.answer, data);
         if self.answer.content && self.first_token.is_none() {
             self.first_token = Some(at);
         }
     }
 
-    /// The exchange is over. `None` when it was no call after all.
-    pub(super) fn end(mut self, compiled: &Compiled, end: End, at: Timestamp) -> Option<Call> {
+    /// The exchange is over. `None` when it was no call after all, or one that has been counted.
+    pub(super) fn end(
+        mut self,
+        compiled: &Compiled,
+        counted: &Counted,
+        end: End,
+        at: Timestamp,
+    ) -> Option<Call> {
         let dialect = compiled.dialect;
         // A request that was not seen whole takes nothing from the answer.
         let complete = matches!(end, End::Complete | End::RequestCut);
-        let (streaming, whole) = match &mut self.body {
-            ResponseBody::Events(events) => {
-                let Events { decoder, event } = &mut **events;
-                let answer = &mut self.answer;
-                decoder.finish(&mut |piece| event.piece(compiled, answer, piece));
-                answer.abandon_document();
-                (true, answer.stream_ended(dialect, complete))
-            }
-            ResponseBody::Json { scanner, array } => {
-                let documents_whole = scanner.is_complete();
-                // An error may come as an array too.
-                let streaming = *array && self.status.is_none_or(|status| status < 400);
-                self.answer.abandon_document();
-                let whole = documents_whole && (!streaming || self.answer.stream_ended(dialect, complete));
-                (streaming, whole)
-            }
-            ResponseBody::Unknown | ResponseBody::Other => (false, complete),
-        };
-        if !self.route.certain && !self.is_plausible() {
+        let failed = self.status.is_some_and(|status| status >= 400);
+        let answer = &mut self.answer;
+        let Outcome { streaming, whole } = self.body.end(compiled, answer, complete, self.lines, failed);
+        if !self.route.certain && !self.is_plausible(compiled) {
             return None;
         }
-        let error = self.answer.error(self.status).or_else(|| (!whole).then(|| "interrupted".into()));
-        let usage = self.answer.usage(dialect, self.route.quirks, whole);
+        let answer = &mut self.answer;
+        if failed {
+            answer.forget_id();
+        }
+        for (name, value) in &self.headers {
+            for &(_, field) in dialect.headers.iter().filter(|(header, _)| header == name) {
+                answer.header(dialect, field, value);
+            }
+        }
+        let error = answer.error(self.status).or_else(|| (!whole).then(|| "interrupted".into()));
+        let usage = answer.usage(dialect, self.route.quirks, whole);
+        let done = answer.is_final() || usage.source != UsageSource::Missing;
+        let mut known = None;
+        if let (true, Some(id)) = (dialect.polled, &answer.id) {
+            known = counted.note(self.route.provider, id, if done { Known::Done } else { Known::Pending });
+        }
+        if self.route.poll && (!done || known == Some(Known::Done)) {
+            return None;
+        }
         let last_byte = self.last_byte.unwrap_or(at);
         let Self { route, role, host, port, path, started, request, status, mut answer, first_token, .. } =
             self;
@@ -187,6 +163,10 @@ impl Exchange {
             finish_reasons: answer.finish_reasons(),
             usage,
             tool_calls: answer.tools.take(),
+            server_tool_calls: answer.tools.take_server(),
+            service_tier: answer.service_tier.take(),
+            cost: answer.cost,
+            continued: route.poll && known == Some(Known::Pending),
             time_to_first_token_seconds: first_token
                 .filter(|_| streaming)
                 .map(|first| first.seconds_since(started)),
@@ -194,47 +174,26 @@ impl Exchange {
         })
     }
 
+    /// How much of the bodies this dialect has recognised, to be compared with that of another: a
+    /// prompt, an answer that only it has, or both, and then how many of its fields were met.
+    pub(super) const fn evidence(&self) -> (u8, u32) {
+        let own = if self.answer.own { 2 } else { 0 };
+        (self.request.prompt as u8 + own, self.answer.hits)
+    }
+
+    /// Whether the bodies alone show a call of this dialect: a prompt, and an answer that only it has.
+    /// Without a prompt it may be a look at an answer that was given before.
+    pub(super) const fn is_evident(&self) -> bool {
+        self.request.prompt && self.answer.own
+    }
+
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.
-    fn is_plausible(&self) -> bool {
-        let asked = self.request.prompt && (self.request.model.is_some() || self.route.model.is_some());
-        asked || (self.answer.recognised && self.answer.model.is_some())
-    }
-}
-
-impl EventData {
-    fn piece(&mut self, compiled: &Compiled, answer: &mut Answer, piece: SsePiece<'_>) {
-        match piece {
-            SsePiece::Data(data) => {
-                self.match_done(data);
-                self.scanner.push(&compiled.response, data, &mut |hit| answer.hit(compiled.dialect, hit));
-            }
-            SsePiece::Dispatch => {
-                if self.done == DONE.len() && !self.other {
-                    answer.terminated |= compiled.dialect.end.done;
-                }
-                if !self.scanner.is_complete() {
-                    answer.abandon_document();
-                }
-                self.scanner.reset();
-                self.done = 0;
-                self.other = false;
-            }
-            SsePiece::Event("error") | SsePiece::Field { name: "error", .. } => answer.set_error(),
-            SsePiece::Event(_) | SsePiece::Field { .. } | SsePiece::Comment => {}
-        }
-    }
-
-    fn match_done(&mut self, data: &[u8]) {
-        if self.other {
-            return;
-        }
-        for &byte in data {
-            if DONE.get(self.done) == Some(&byte) {
-                self.done += 1;
-            } else if self.done < DONE.len() || byte != b' ' {
-                self.other = true;
-                return;
-            }
-        }
+    fn is_plausible(&self, compiled: &Compiled) -> bool {
+        let RequestBody { model, prompt, form, .. } = &self.request;
+        // A form may leave its model out, where the path says enough.
+        let form = form.is_some() && self.path.contains("/v1/");
+        let asked = *prompt && (model.is_some() || self.route.model.is_some() || form);
+        let answered = self.answer.recognised && (self.answer.model.is_some() || compiled.dialect.nameless);
+        asked || answered
     }
 }

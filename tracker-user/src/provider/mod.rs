@@ -6,15 +6,25 @@
 //! at the end of each. Nothing else of a body is kept, not even for a moment longer than the bytes
 //! are there.
 //!
+//! A WebSocket is a conversation of many calls: [`realtime`] follows it and hands out one for each
+//! response.
+//!
 //! A new provider is a row in `vendors`, a new API a table in `dialect`.
 
 mod answer;
+mod base64;
+mod body;
 mod call;
 mod calls;
 mod catalog;
+mod counted;
 mod dialect;
+mod eventstream;
 mod exchange;
+mod form;
+mod gateway;
 pub mod json;
+mod realtime;
 mod sniff;
 mod tools;
 mod vendors;
@@ -22,6 +32,7 @@ mod vendors;
 pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
+pub use gateway::{Gateway, GatewayError};
 
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
 /// bounded where it is read.

@@ -6,14 +6,16 @@ const NEEDED: usize = 6;
 
 /// Ways to read a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum Kind {
     /// JSON documents, or one array of them.
     Json {
-        /// The first value is an array.
+        /// It is an array, and its first element an object.
         array: bool,
     },
     /// Server-sent events.
     Events,
+    /// Amazon's event stream: no message is so long that its length's first byte is not zero.
+    Messages,
     /// Neither.
     Other,
 }
@@ -43,20 +45,27 @@ impl Sniffer {
     }
 
     /// What the body is, as soon as that is certain.
-    pub(super) fn verdict(&self) -> Option<Body> {
+    pub(super) fn verdict(&self) -> Option<Kind> {
         let start = &self.start[..self.len];
         match start.first()? {
-            b'{' => return Some(Body::Json { array: false }),
-            b'[' => return Some(Body::Json { array: true }),
-            b':' => return Some(Body::Events),
+            b'{' => return Some(Kind::Json { array: false }),
+            b'[' => {
+                let first = start[1..].iter().find(|b| !b.is_ascii_whitespace());
+                return match first {
+                    Some(first) => Some(Kind::Json { array: *first == b'{' }),
+                    None => (start.len() == NEEDED).then_some(Kind::Json { array: true }),
+                };
+            }
+            0 => return Some(Kind::Messages),
+            b':' => return Some(Kind::Events),
             _ => {}
         }
         let fields: [&[u8]; 4] = [b"data:", b"event:", b"id:", b"retry:"];
         if fields.iter().any(|field| start.starts_with(field)) {
-            return Some(Body::Events);
+            return Some(Kind::Events);
         }
         let open = fields.iter().any(|field| field.starts_with(start));
-        (!open).then_some(Body::Other)
+        (!open).then_some(Kind::Other)
     }
 
     /// What earlier pieces had and nobody has read yet; the newest piece is read by itself.

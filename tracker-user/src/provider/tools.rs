@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::wire_text;
+use super::{dialect::Owner, wire_text};
 
 /// Names that are kept; a response that calls more tools is only followed so far.
 const MAX_TOOLS: usize = 64;
@@ -11,6 +11,7 @@ const MAX_TOOLS: usize = 64;
 #[derive(Default)]
 pub(super) struct Tools {
     names: Vec<String>,
+    server_names: Vec<String>,
     known: Vec<Known>,
     /// Calls whose choice or number is not known before their document has ended.
     pending: Vec<Piece>,
@@ -34,7 +35,7 @@ struct Piece {
     index: Option<u32>,
     id: Option<IdHash>,
     name: Option<String>,
-    wanted: bool,
+    owner: Owner,
 }
 
 impl Tools {
@@ -57,27 +58,39 @@ impl Tools {
         }
     }
 
-    pub(super) fn kind(&mut self, wanted: bool) {
+    pub(super) fn kind(&mut self, kind: &str, owner: Owner) {
         if let Some(piece) = &mut self.current {
-            piece.wanted = wanted;
+            piece.owner = owner;
+            if owner == (Owner::Server { named_by_kind: true }) {
+                piece.name = Some(wire_text(kind));
+            }
         }
     }
 
     pub(super) fn name(&mut self, name: &str) {
-        if let Some(piece) = self.current.as_mut().filter(|_| !name.is_empty()) {
+        let named = Owner::Server { named_by_kind: true };
+        if let Some(piece) = self.current.as_mut().filter(|piece| !name.is_empty() && piece.owner != named) {
             piece.name = Some(wire_text(name));
         }
     }
 
-    /// The piece is over. Returns whether it named a tool.
-    pub(super) fn end(&mut self, any_kind: bool) -> bool {
+    /// A tool of the provider's was used.
+    pub(super) fn server(&mut self, name: &'static str) {
+        if self.server_names.len() < MAX_TOOLS {
+            self.server_names.push(name.to_owned());
+        }
+    }
+
+    /// The piece is over. Returns whether it named a tool of the client's.
+    pub(super) fn end(&mut self) -> bool {
         let Some(piece) = self.current.take() else { return false };
         // Pieces without a name continue a call; some vendors send empty names on every answer.
-        let named = piece.name.is_some() && (piece.wanted || any_kind);
+        let named = piece.name.is_some() && piece.owner != Owner::Nobody;
+        let client = piece.owner == Owner::Client;
         if named && self.pending.len() < MAX_TOOLS {
             self.pending.push(piece);
         }
-        named
+        named && client
     }
 
     pub(super) const fn document_index(&self) -> Option<u32> {
@@ -107,8 +120,12 @@ impl Tools {
             } else {
                 continue;
             }
-            if let Some(name) = piece.name.filter(|_| self.names.len() < MAX_TOOLS) {
-                self.names.push(name);
+            let names = match piece.owner {
+                Owner::Client => &mut self.names,
+                Owner::Server { .. } | Owner::Nobody => &mut self.server_names,
+            };
+            if let Some(name) = piece.name.filter(|_| names.len() < MAX_TOOLS) {
+                names.push(name);
             }
         }
     }
@@ -122,5 +139,10 @@ impl Tools {
     /// The names, in the order of the calls.
     pub(super) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.names)
+    }
+
+    /// The names of the provider's own tools, likewise.
+    pub(super) fn take_server(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.server_names)
     }
 }

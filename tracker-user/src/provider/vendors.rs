@@ -4,20 +4,50 @@
 //! come from the vendors' API references and from recordings.
 
 use super::{
-    catalog::{Endpoint, Vendor},
+    catalog::{Endpoint, Method, Socket, Vendor},
     dialect::{
-        CHAT, CODE_ASSIST, COMPLETIONS, Dialect, EMBED_CONTENT, EMBEDDINGS, GENERATE_CONTENT, MESSAGES,
-        Quirks, RESPONSES, Reasoning,
+        CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, Dialect,
+        EMBED_CONTENT, EMBEDDINGS, GENERATE, GENERATE_CONTENT, IMAGES, INTERACTIONS, INVOKE_MODEL, MESSAGES,
+        MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SPEECH,
+        TRANSCRIPTION, WATSONX, WORKERS,
     },
+    realtime::Speech,
 };
 
 const fn call(path: &'static str, dialect: &'static Dialect, operation: &'static str) -> Endpoint {
-    Endpoint { path, dialect: Some(dialect), operation }
+    Endpoint { path, method: Method::Post, dialect: Some(dialect), operation, any_task: false }
+}
+
+/// A call of which only the model's name says what it is for, if anything does.
+const fn any_task(path: &'static str, dialect: &'static Dialect, operation: &'static str) -> Endpoint {
+    Endpoint { any_task: true, ..call(path, dialect, operation) }
+}
+
+/// A response that is asked for again.
+const fn poll(path: &'static str, dialect: &'static Dialect, operation: &'static str) -> Endpoint {
+    Endpoint { method: Method::Get, ..call(path, dialect, operation) }
+}
+
+/// A response that is acted on, and answered with.
+const fn act(path: &'static str, dialect: &'static Dialect, operation: &'static str) -> Endpoint {
+    Endpoint { method: Method::PostAgain, ..call(path, dialect, operation) }
 }
 
 const fn no_call(path: &'static str) -> Endpoint {
-    Endpoint { path, dialect: None, operation: "" }
+    Endpoint { path, method: Method::Post, dialect: None, operation: "", any_task: false }
 }
+
+/// What is in the names of models that do something else than their endpoint says.
+pub(super) static TASKS: &[(&str, &str)] = &[
+    ("embed", "embeddings"),
+    ("rerank", "rerank"),
+    ("imagen", "image_generation"),
+    ("image", "image_generation"),
+    ("canvas", "image_generation"),
+    ("stability.", "image_generation"),
+    ("veo", "video_generation"),
+    ("-reel", "video_generation"),
+];
 
 /// Paths that mean the same at every host. The first that fits counts.
 pub(super) static ENDPOINTS: &[Endpoint] = &[
@@ -25,15 +55,34 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("deployments/{model}/chat/completions", &CHAT, "chat"),
     call("deployments/{model}/completions", &COMPLETIONS, "text_completion"),
     call("deployments/{model}/embeddings", &EMBEDDINGS, "embeddings"),
+    call("deployments/{model}/images/generations", &IMAGES, "image_generation"),
+    call("deployments/{model}/images/edits", &IMAGES, "image_generation"),
+    call("deployments/{model}/audio/transcriptions", &TRANSCRIPTION, "transcription"),
+    call("deployments/{model}/audio/translations", &TRANSCRIPTION, "translation"),
+    call("deployments/{model}/audio/speech", &SPEECH, "speech"),
     call("chat/completions", &CHAT, "chat"),
+    call("engines/{model}/completions", &COMPLETIONS, "text_completion"),
+    call("engines/{model}/embeddings", &EMBEDDINGS, "embeddings"),
     call("fim/completions", &CHAT, "text_completion"),
     call("agents/completions", &CHAT, "chat"),
     call("completions", &COMPLETIONS, "text_completion"),
     call("embeddings", &EMBEDDINGS, "embeddings"),
     call("responses", &RESPONSES, "chat"),
     call("responses/compact", &RESPONSES, "chat"),
+    poll("responses/{}", &RESPONSES, "chat"),
+    act("responses/{}/cancel", &RESPONSES, "chat"),
+    call("images/generations", &IMAGES, "image_generation"),
+    call("images/edits", &IMAGES, "image_generation"),
+    call("images/variations", &IMAGES, "image_generation"),
+    call("audio/transcriptions", &TRANSCRIPTION, "transcription"),
+    call("audio/translations", &TRANSCRIPTION, "translation"),
+    call("audio/speech", &SPEECH, "speech"),
+    call("moderations", &MODERATION, "moderation"),
+    call("rerank", &RERANK, "rerank"),
+    call("reranking", &RERANK, "rerank"),
     // Anthropic.
     call("v1/messages", &MESSAGES, "chat"),
+    call("v1/complete", &COMPLETE, "text_completion"),
     // Google; other publishers' models on Vertex keep their own dialect.
     call("v1internal:generateContent", &CODE_ASSIST, "generate_content"),
     call("v1internal:streamGenerateContent", &CODE_ASSIST, "generate_content"),
@@ -44,8 +93,60 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     no_call("publishers/anthropic/models/count-tokens:rawPredict"),
     call("publishers/anthropic/models/{model}:rawPredict", &MESSAGES, "chat"),
     call("publishers/anthropic/models/{model}:streamRawPredict", &MESSAGES, "chat"),
-    call("publishers/mistralai/models/{model}:rawPredict", &CHAT, "chat"),
-    call("publishers/mistralai/models/{model}:streamRawPredict", &CHAT, "chat"),
+    call("publishers/{}/models/{model}:rawPredict", &CHAT, "chat"),
+    call("publishers/{}/models/{model}:streamRawPredict", &CHAT, "chat"),
+    // Amazon Bedrock, also behind proxies. Names of inference profiles have a slash in them.
+    any_task("model/{model}/invoke", &INVOKE_MODEL, "chat"),
+    any_task("model/{model}/{model}/invoke", &INVOKE_MODEL, "chat"),
+    any_task("model/{model}/invoke-with-response-stream", &INVOKE_MODEL, "chat"),
+    any_task("model/{model}/{model}/invoke-with-response-stream", &INVOKE_MODEL, "chat"),
+    call("model/{model}/converse", &CONVERSE, "chat"),
+    call("model/{model}/{model}/converse", &CONVERSE, "chat"),
+    call("model/{model}/converse-stream", &CONVERSE, "chat"),
+    call("model/{model}/{model}/converse-stream", &CONVERSE, "chat"),
+    // Cohere.
+    call("v1/chat", &COHERE, "chat"),
+    call("v2/chat", &COHERE, "chat"),
+    call("v1/generate", &COHERE, "text_completion"),
+    call("v1/embed", &COHERE, "embeddings"),
+    call("v2/embed", &COHERE, "embeddings"),
+    // Ollama, llama.cpp and TGI.
+    call("api/chat", &OLLAMA, "chat"),
+    call("api/generate", &OLLAMA, "text_completion"),
+    call("api/embed", &OLLAMA, "embeddings"),
+    call("api/embeddings", &OLLAMA, "embeddings"),
+    call("completion", &COMPLETION, "text_completion"),
+    call("generate", &GENERATE, "text_completion"),
+    call("generate_stream", &GENERATE, "text_completion"),
+];
+
+/// Dialects that their bodies alone give away, where the path could not be read.
+pub(super) static SHAPES: &[(&Dialect, &str)] = &[
+    (&CHAT, "chat"),
+    (&MESSAGES, "chat"),
+    (&RESPONSES, "chat"),
+    (&GENERATE_CONTENT, "generate_content"),
+    (&COMPLETIONS, "text_completion"),
+    (&EMBEDDINGS, "embeddings"),
+];
+
+const fn socket(path: &'static str, speech: Speech, operation: &'static str) -> Socket {
+    Socket { endpoint: Endpoint { operation, ..no_call(path) }, speech }
+}
+
+/// Paths of WebSockets that mean the same at every host. The first that fits counts.
+pub(super) static SOCKETS: &[Socket] = &[
+    // OpenAI, xAI, Alibaba and others; Azure's resource-wide and Foundry's paths.
+    socket("v1/realtime", Speech::Realtime, "chat"),
+    socket("openai/realtime", Speech::Realtime, "chat"),
+    socket("voice-live/realtime", Speech::Realtime, "chat"),
+    socket("paas/v4/realtime", Speech::Realtime, "chat"),
+    // The Responses API, which Codex prefers to speak over WebSocket.
+    socket("responses", Speech::Responses, "chat"),
+    // Gemini Live, on the Gemini API and on Vertex AI.
+    socket("ws/{model}.BidiGenerateContent", Speech::Live, "generate_content"),
+    socket("ws/{model}.BidiGenerateContentConstrained", Speech::Live, "generate_content"),
+    socket("ws/{}/BidiGenerateContent", Speech::Live, "generate_content"),
 ];
 
 /// Paths at unknown hosts that are no calls, but show that the host serves an LLM API.
@@ -56,8 +157,9 @@ pub(super) static NEIGHBOURS: &[Endpoint] = &[
     no_call("v1/messages/count_tokens"),
     no_call("v1/messages/batches"),
     no_call("v1/responses/input_tokens"),
-    no_call("v1/responses/{}"),
     no_call("v1/batches"),
+    no_call("model/{}/count-tokens"),
+    no_call("api/tags"),
     no_call("{model}:countTokens"),
 ];
 
@@ -67,33 +169,82 @@ const fn vendor(provider: &'static str, hosts: &'static [&'static str]) -> Vendo
     Vendor { provider, hosts, under: &[], endpoints: &[], quirks: PLAIN }
 }
 
+const ASSISTANTS: &[Endpoint] = &[
+    call("threads/runs", &RUNS, "invoke_agent"),
+    call("threads/{}/runs", &RUNS, "invoke_agent"),
+    poll("threads/{}/runs/{}", &RUNS, "invoke_agent"),
+    act("threads/{}/runs/{}", &RUNS, "invoke_agent"),
+    act("threads/{}/runs/{}/cancel", &RUNS, "invoke_agent"),
+    act("threads/{}/runs/{}/submit_tool_outputs", &RUNS, "invoke_agent"),
+];
+
+/// Models that Cloudflare runs itself; their names have two slashes.
+const WORKERS_AI: &[Endpoint] = &[
+    any_task("ai/run/{model}/{model}/{model}", &WORKERS, "chat"),
+    any_task("workers-ai/{model}/{model}/{model}", &WORKERS, "chat"),
+];
+
+const GOOGLE: &[Endpoint] = &[
+    call("interactions", &INTERACTIONS, "chat"),
+    poll("interactions/{}", &INTERACTIONS, "chat"),
+    any_task("{model}:predict", &PREDICT, "prediction"),
+    any_task("{model}:predictLongRunning", &PREDICT, "prediction"),
+];
+
 /// The providers. The first whose host fits counts.
 pub(super) static VENDORS: &[Vendor] = &[
-    vendor("openai", &["api.openai.com", "*.api.openai.com"]),
+    Vendor { endpoints: ASSISTANTS, ..vendor("openai", &["api.openai.com", "*.api.openai.com"]) },
     // The ChatGPT site is more than the API that Codex uses with an account.
     Vendor { under: &["backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
-    vendor("azure.ai.openai", &["*.openai.azure.com"]),
-    Vendor { under: &["openai/"], ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"]) },
+    Vendor { endpoints: ASSISTANTS, ..vendor("azure.ai.openai", &["*.openai.azure.com"]) },
+    Vendor {
+        under: &["openai/", "voice-live/"],
+        ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"])
+    },
+    vendor("github_models", &["models.github.ai", "models.inference.ai.azure.com"]),
     vendor(
         "azure.ai.inference",
         &["*.services.ai.azure.com", "*.inference.ai.azure.com", "*.models.ai.azure.com"],
     ),
-    vendor("github_models", &["models.github.ai", "models.inference.ai.azure.com"]),
-    vendor("github_copilot", &["api.githubcopilot.com", "api.*.githubcopilot.com"]),
+    vendor(
+        "github_copilot",
+        &[
+            "api.githubcopilot.com",
+            "api.*.githubcopilot.com",
+            "proxy.*.githubcopilot.com",
+            "copilot-proxy.githubusercontent.com",
+        ],
+    ),
     vendor("anthropic", &["api.anthropic.com"]),
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
+        endpoints: GOOGLE,
         ..vendor("gcp.gemini", &["generativelanguage.googleapis.com"])
     },
     vendor("gcp.gemini", &["cloudcode-pa.googleapis.com"]),
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
+        endpoints: GOOGLE,
         ..vendor("gcp.vertex_ai", &["aiplatform.googleapis.com", "*-aiplatform.googleapis.com"])
     },
-    vendor("aws.bedrock", &["bedrock-runtime*.amazonaws.com", "bedrock-mantle.*.api.aws"]),
-    vendor("cohere", &["api.cohere.com", "api.cohere.ai"]),
+    vendor(
+        "aws.bedrock",
+        &["bedrock-runtime*.amazonaws.com", "bedrock-runtime*.amazonaws.com.cn", "bedrock-mantle.*.api.aws"],
+    ),
+    Vendor {
+        endpoints: &[
+            call("v1/summarize", &COHERE, "text_completion"),
+            call("v1/classify", &COHERE, "classification"),
+        ],
+        ..vendor("cohere", &["api.cohere.com", "api.cohere.ai"])
+    },
     Vendor {
         quirks: Quirks { audio_beside_prompt: true, ..PLAIN },
+        endpoints: &[
+            call("v1/ocr", &OCR, "ocr"),
+            call("v1/conversations", &CONVERSATIONS, "chat"),
+            call("v1/conversations/{}", &CONVERSATIONS, "chat"),
+        ],
         ..vendor("mistral_ai", &["api.mistral.ai", "codestral.mistral.ai"])
     },
     vendor("groq", &["api.groq.com"]),
@@ -103,24 +254,56 @@ pub(super) static VENDORS: &[Vendor] = &[
         ..vendor("x_ai", &["api.x.ai", "*.api.x.ai"])
     },
     vendor("perplexity", &["api.perplexity.ai"]),
-    vendor("ibm.watsonx.ai", &["*.ml.cloud.ibm.com"]),
+    Vendor {
+        endpoints: &[
+            call("text/generation", &WATSONX, "text_completion"),
+            call("text/generation_stream", &WATSONX, "text_completion"),
+            call("text/chat", &WATSONX, "chat"),
+            call("text/chat_stream", &WATSONX, "chat"),
+            call("text/embeddings", &WATSONX, "embeddings"),
+        ],
+        ..vendor("ibm.watsonx.ai", &["*.ml.cloud.ibm.com"])
+    },
     Vendor { under: &["api/"], ..vendor("openrouter", &["openrouter.ai"]) },
     vendor("vercel_ai_gateway", &["ai-gateway.vercel.sh"]),
     vendor("together_ai", &["api.together.xyz", "api.together.ai"]),
     vendor("fireworks_ai", &["api.fireworks.ai"]),
     vendor("cerebras", &["api.cerebras.ai"]),
     vendor("z_ai", &["api.z.ai", "open.bigmodel.cn"]),
-    vendor("hugging_face", &["router.huggingface.co", "api-inference.huggingface.co"]),
+    Vendor {
+        endpoints: &[
+            any_task("models/{model}", &GENERATE, "text_completion"),
+            any_task("models/{model}/{model}", &GENERATE, "text_completion"),
+            any_task("models/{model}/{model}/pipeline/feature-extraction", &GENERATE, "embeddings"),
+        ],
+        ..vendor("hugging_face", &["router.huggingface.co", "api-inference.huggingface.co"])
+    },
+    Vendor {
+        endpoints: &[
+            call("v1/predictions", &PREDICTIONS, "prediction"),
+            call("models/{model}/{model}/predictions", &PREDICTIONS, "prediction"),
+            call("deployments/{}/{}/predictions", &PREDICTIONS, "prediction"),
+            poll("predictions/{}", &PREDICTIONS, "prediction"),
+            act("predictions/{}/cancel", &PREDICTIONS, "prediction"),
+        ],
+        ..vendor("replicate", &["api.replicate.com"])
+    },
     Vendor {
         under: &["serving-endpoints/"],
-        endpoints: &[call("serving-endpoints/{model}/invocations", &CHAT, "chat")],
+        endpoints: &[any_task("serving-endpoints/{model}/invocations", &CHAT, "chat")],
         ..vendor("databricks", &["*.azuredatabricks.net", "*.cloud.databricks.com", "*.gcp.databricks.com"])
     },
-    Vendor { under: &["api/v2/cortex/"], ..vendor("snowflake", &["*.snowflakecomputing.com"]) },
+    Vendor {
+        under: &["api/v2/cortex/"],
+        endpoints: &[call("cortex/inference:complete", &CHAT, "chat")],
+        ..vendor("snowflake", &["*.snowflakecomputing.com"])
+    },
     Vendor {
         under: &["client/v4/accounts/"],
-        ..vendor("cloudflare", &["api.cloudflare.com", "gateway.ai.cloudflare.com"])
+        endpoints: WORKERS_AI,
+        ..vendor("cloudflare", &["api.cloudflare.com"])
     },
+    Vendor { endpoints: WORKERS_AI, ..vendor("cloudflare", &["gateway.ai.cloudflare.com"]) },
     Vendor { endpoints: &[call("v1/chat", &CHAT, "chat")], ..vendor("writer", &["api.writer.com"]) },
     vendor("doubleword", &["api.doubleword.ai"]),
     vendor("venice", &["api.venice.ai"]),
@@ -129,7 +312,7 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("ai21", &["api.ai21.com"]),
     vendor("moonshot_ai", &["api.moonshot.ai", "api.moonshot.cn"]),
     Vendor {
-        under: &["compatible-mode/", "api/"],
+        under: &["compatible-mode/", "api/", "api-ws/"],
         ..vendor(
             "alibaba_cloud",
             &["dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"],
@@ -137,6 +320,13 @@ pub(super) static VENDORS: &[Vendor] = &[
     },
     vendor("heroku", &["*.inference.heroku.com"]),
     vendor("portkey", &["api.portkey.ai"]),
-    vendor("voyage_ai", &["api.voyageai.com"]),
+    Vendor {
+        endpoints: &[
+            call("multimodalembeddings", &EMBEDDINGS, "embeddings"),
+            call("contextualizedembeddings", &EMBEDDINGS, "embeddings"),
+        ],
+        ..vendor("voyage_ai", &["api.voyageai.com"])
+    },
+    vendor("jina_ai", &["api.jina.ai"]),
     Vendor { under: &["api/", "v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
 ];

@@ -8,8 +8,10 @@ use super::{
         MAX_HEAD, Malformed,
         body::Framing,
         head::{self, Method, Request, Response, Wrapping},
-        start::{Rigour, Start},
+        start::{PREFACE, Rigour, Start},
     },
+    http2::{self, Http2},
+    websocket::WebSocket,
 };
 use crate::capture::{Chunk, Direction, Timestamp};
 
@@ -31,8 +33,10 @@ pub enum Protocol {
     Unknown,
     /// HTTP/1.x.
     Http1,
-    /// HTTP/2, told by the client's preface or the server's first SETTINGS; not decoded.
+    /// HTTP/2, told by the client's preface, the server's first SETTINGS, or frames in its midst.
     Http2,
+    /// HTTP/1.1 ended in WebSocket.
+    WebSocket,
     /// HTTP/1.1 ended in another protocol (101, or a CONNECT tunnel); not decoded.
     Upgraded,
     /// Both sides have spoken in turn, and never HTTP.
@@ -43,7 +47,7 @@ impl Protocol {
     /// Nothing more will come of the connection.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Http2 | Self::Upgraded | Self::NotHttp)
+        matches!(self, Self::Upgraded | Self::NotHttp)
     }
 }
 
@@ -71,6 +75,11 @@ pub struct Connection {
     write: Half,
     read: Half,
     exchanges: Exchanges,
+    /// Everything about the connection, once it is known to speak HTTP/2.
+    http2: Option<Box<Http2>>,
+    socket: Option<Box<WebSocket>>,
+    /// Who has sent what looks like WebSocket frames, while nothing else is known.
+    frames_from: [bool; 2],
     counters: Counters,
     bytes_out_of_step: u64,
     turns: u32,
@@ -92,11 +101,11 @@ impl Connection {
     /// What a verdict can be based on.
     #[must_use]
     pub fn state(&self) -> ConnectionState {
-        ConnectionState {
-            protocol: self.protocol,
-            bytes_out_of_step: self.bytes_out_of_step,
-            exchanges: self.exchanges.len(),
-        }
+        let (bytes_out_of_step, exchanges) = match &self.http2 {
+            Some(http2) => (http2.bytes_out_of_step(), http2.exchanges()),
+            None => (self.bytes_out_of_step, self.exchanges.len() + usize::from(self.socket.is_some())),
+        };
+        ConnectionState { protocol: self.protocol, bytes_out_of_step, exchanges }
     }
 
     /// What went wrong or was passed over since [`Connection::take_counters`] was last called.
@@ -127,9 +136,19 @@ impl Connection {
             self.abandon(at, out);
         }
         self.half_mut(direction).requests_in_chunk = 0;
+        if self.protocol == Protocol::Unknown && repeated == 0 {
+            self.look_for_frames(bytes);
+        }
         let whole = bytes.len();
         while !bytes.is_empty() && !self.protocol.is_over() {
             let aligned = repeated == 0 && bytes.len() == whole;
+            if let Some(http2) = &mut self.http2 {
+                let mut io = http2::Io { out, counters: &mut self.counters, at };
+                return http2.push(direction, bytes, aligned, &mut io);
+            }
+            if self.protocol == Protocol::WebSocket {
+                return self.frames(direction, bytes, aligned, at, out);
+            }
             bytes = match self.half(direction).phase {
                 Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
                 Phase::Head | Phase::Seek => self.head(direction, bytes, aligned, at, out),
@@ -140,12 +159,18 @@ impl Connection {
     /// The connection is gone: the TLS object was freed, or its process. What was in flight ends;
     /// later chunks are ignored.
     pub fn close(&mut self, at: Timestamp, out: &mut Sink<'_>) {
+        if let Some(mut socket) = self.socket.take() {
+            socket.close(at, out);
+        }
         let server = self.client.map(Direction::opposite);
         let ends_response = server.is_some_and(|server| {
             let half = self.half(server);
             matches!(&half.phase, Phase::Body(body) if body.framing == Framing::UntilClose)
         });
         self.exchanges.close(ends_response, at, out);
+        if let Some(mut http2) = self.http2.take() {
+            http2.close(&mut http2::Io { out, counters: &mut self.counters, at });
+        }
         self.closed = true;
         (self.write, self.read) = (Half::default(), Half::default());
     }
@@ -207,8 +232,21 @@ impl Connection {
         let side = self.client.map(|client| client == direction);
         let accepted = match (judged, end) {
             (Start::Http2, _) if side.is_none() => {
-                self.protocol = Protocol::Http2;
-                return &[];
+                // Without the preface it may be a later SETTINGS frame.
+                let joined = self.bytes_out_of_step > 0 && !view.starts_with(PREFACE);
+                buffer.truncate(carried);
+                self.half_mut(direction).head = buffer;
+                self.begin_http2(direction, joined, out);
+                return bytes;
+            }
+            (Start::No, _)
+                if side.is_none()
+                    && rigour == Rigour::Seeking
+                    && carried == 0
+                    && http2::begins_with_frames(view) =>
+            {
+                self.begin_http2(direction, true, out);
+                return bytes;
             }
             (Start::Request, _) if side == Some(false) => Err(Malformed),
             (Start::Response, _) if side == Some(true) => Err(Malformed),
@@ -241,6 +279,23 @@ impl Connection {
                 if carried > 0 && aligned { bytes } else { self.skip(direction, bytes.len(), at, out) }
             }
         }
+    }
+
+    /// The connection speaks HTTP/2: this direction begins, or it was `joined` in its midst. What was
+    /// held of either direction is read again.
+    fn begin_http2(&mut self, direction: Direction, joined: bool, out: &mut Sink<'_>) {
+        let mut http2 = Box::new(Http2::at_start());
+        for side in [direction, direction.opposite()] {
+            let half = self.half_mut(side);
+            let (seen, head, at) = (half.seen, std::mem::take(&mut half.head), half.head_at);
+            let passed_over = side != direction && seen > head.len() as u64;
+            if joined || passed_over {
+                http2.join(side, &mut self.counters);
+            }
+            http2.push(side, &head, false, &mut http2::Io { out, counters: &mut self.counters, at });
+        }
+        self.protocol = Protocol::Http2;
+        self.http2 = Some(http2);
     }
 
     /// What was taken for a head is none.
@@ -292,6 +347,9 @@ impl Connection {
             let in_step = |direction| self.half(direction).rigour() == Rigour::InStep;
             let in_step = in_step(direction) && in_step(client);
             self.unsolicited = self.exchanges.is_unsolicited() && in_step;
+        }
+        if head.status == 101 && self.upgrade(&head, at, out) {
+            return;
         }
         let tunnel = method == Some(Method::Connect) && (200..300).contains(&head.status);
         if head.status == 101 || tunnel {
@@ -395,6 +453,12 @@ impl Connection {
     fn gap(&mut self, direction: Direction, lost: u64, at: Timestamp, out: &mut Sink<'_>) {
         self.counters.gaps += 1;
         self.counters.lost_bytes += lost;
+        if let Some(http2) = &mut self.http2 {
+            return http2.gap(direction, lost, &mut http2::Io { out, counters: &mut self.counters, at });
+        }
+        if self.protocol == Protocol::WebSocket {
+            return self.frames_lost(direction, lost, at, out);
+        }
         let requesting = self.client == Some(direction);
         let skipped = self.half_mut(direction).body_mut().and_then(|body| {
             body.mute();
@@ -472,6 +536,8 @@ impl Connection {
         &[]
     }
 }
+
+mod upgrade;
 
 #[cfg(test)]
 mod tests;

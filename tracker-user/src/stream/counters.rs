@@ -11,7 +11,7 @@ pub struct Counters {
     pub lost_bytes: u64,
     /// Bytes delivered twice, dropped here.
     pub repeated_bytes: u64,
-    /// Messages that HTTP/1.1 does not allow.
+    /// Messages and frames that HTTP does not allow.
     pub malformed: u64,
     /// Bodies whose coding is unknown or whose data does not decode.
     pub undecodable: u64,
@@ -19,8 +19,15 @@ pub struct Counters {
     pub skipped_bytes: u64,
     /// Responses whose request was not seen, or can no longer be told.
     pub unmatched_responses: u64,
+    /// Times that a direction's HPACK state was lost: the daemon came late, bytes were lost, or a header
+    /// block was broken.
+    pub hpack_desync: u64,
     /// Connections given up because responses could no longer be matched for certain: 0 or 1.
     pub abandoned: u64,
+    /// WebSockets, or their client's direction, that could not be read to their end.
+    pub websockets_given_up: u64,
+    /// WebSockets whose upgrade was not seen, so that nobody knows what they are for.
+    pub websockets_unrecognised: u64,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -34,7 +41,10 @@ impl std::ops::AddAssign for Counters {
             undecodable,
             skipped_bytes,
             unmatched_responses,
+            hpack_desync,
             abandoned,
+            websockets_given_up,
+            websockets_unrecognised,
         } = other;
         self.requests += requests;
         self.gaps += gaps;
@@ -44,6 +54,9 @@ impl std::ops::AddAssign for Counters {
         self.undecodable += undecodable;
         self.skipped_bytes += skipped_bytes;
         self.unmatched_responses += unmatched_responses;
+        self.hpack_desync += hpack_desync;
         self.abandoned += abandoned;
+        self.websockets_given_up += websockets_given_up;
+        self.websockets_unrecognised += websockets_unrecognised;
     }
 }

@@ -15,6 +15,15 @@ pub enum Role {
     Server,
 }
 
+/// One end of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Who asks.
+    Client,
+    /// Who answers.
+    Server,
+}
+
 /// What is kept of a request's head. Credentials, cookies and the query are dropped where the
 /// head is parsed and exist nowhere above.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +42,30 @@ pub struct RequestHead {
     pub headers: Vec<(&'static str, String)>,
 }
 
+impl RequestHead {
+    /// Whether it asks to go on as WebSocket: by `Upgrade` (RFC 6455, section 4.1), or over HTTP/2 by
+    /// an extended CONNECT (RFC 8441), whose `:protocol` is kept among the headers.
+    #[must_use]
+    pub fn asks_for_websocket(&self) -> bool {
+        let says =
+            |wanted: &str| self.headers.iter().any(|(name, value)| *name == wanted && names_websocket(value));
+        match self.method.as_str() {
+            "GET" => says("upgrade"),
+            "CONNECT" => says(":protocol"),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a list of protocols has WebSocket in it.
+pub(super) fn names_websocket(value: &str) -> bool {
+    value.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
 /// What is kept of a response's head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// HTTP status of the final response; 1xx are not reported.
+    /// HTTP status of the final response; 1xx are not reported, but 101 is.
     pub status: u16,
     /// `Content-Type`, parameters included. It lies at times: the first bytes decide.
     pub content_type: Option<String>,
@@ -102,6 +131,29 @@ pub enum Event<'a> {
         /// When they arrived.
         at: Timestamp,
     },
+    /// A piece of a WebSocket message: the exchange has switched protocols.
+    Message {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Who sent it.
+        from: Peer,
+        /// Unmasked, decompressed bytes; empty at most where `fin`.
+        data: &'a [u8],
+        /// The message ends here; the next piece of the same sender begins another.
+        fin: bool,
+        /// When they were sent.
+        at: Timestamp,
+    },
+    /// Bytes of a sender were lost: the message in progress, if any, will not be continued, and
+    /// whole messages may be missing.
+    MessagesLost {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Whose.
+        from: Peer,
+        /// When it was noticed.
+        at: Timestamp,
+    },
     /// The exchange is over; always its last event.
     End {
         /// The exchange.
@@ -113,7 +165,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Payload stays out of logs: of a body's piece only the length is printed.
+/// Payload stays out of logs: of a piece of a body or message only the length is printed.
 impl std::fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
@@ -128,6 +180,17 @@ impl std::fmt::Debug for Event<'_> {
             }
             Self::ResponseBody { exchange, data, at } => {
                 f.debug_tuple("ResponseBody").field(&exchange.0).field(&data.len()).field(&at).finish()
+            }
+            Self::Message { exchange, from, data, fin, at } => f
+                .debug_tuple("Message")
+                .field(&exchange.0)
+                .field(&from)
+                .field(&data.len())
+                .field(&fin)
+                .field(&at)
+                .finish(),
+            Self::MessagesLost { exchange, from, at } => {
+                f.debug_tuple("MessagesLost").field(&exchange.0).field(&from).field(&at).finish()
             }
             Self::End { exchange, end, at } => {
                 f.debug_tuple("End").field(&exchange.0).field(&end).field(&at).finish()

@@ -228,6 +228,16 @@ impl Exchanges {
         self.end_all(End::Gap, at, out);
     }
 
+    /// The response in progress has switched protocols. Its exchange is handed over, not ended; there
+    /// can be no others.
+    pub(super) fn upgrade(&mut self, at: Timestamp, out: &mut Sink<'_>) -> Option<ExchangeId> {
+        let upgraded = |exchange: &Exchange| exchange.response == Progress::Open && !exchange.ended;
+        let position = self.queue.iter().position(upgraded)?;
+        let upgraded = self.queue.remove(position)?;
+        self.close(false, at, out);
+        Some(upgraded.id)
+    }
+
     /// Responses can no longer be matched for certain: all ends here, and so will all that follows.
     pub(super) fn abandon(&mut self, at: Timestamp, out: &mut Sink<'_>) {
         self.abandoned = true;

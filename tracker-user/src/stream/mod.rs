@@ -6,7 +6,9 @@
 //!
 //! A chunk goes to its direction (`half`), which is in step with the messages or waits for one to
 //! begin; `http1` says what a head means and where a body ends, `coding` undoes what the body is
-//! wrapped in, and `exchanges` knows which response belongs to which request. What a body means is
+//! wrapped in, and `exchanges` knows which response belongs to which request. A connection that shows
+//! itself to be HTTP/2 is `http2`'s from then on, with the same `coding`; one that was upgraded to
+//! WebSocket is `websocket`'s. What a body means is
 //! for the stage above; [`sse`] is here because it is framing too.
 
 mod coding;
@@ -16,8 +18,10 @@ mod event;
 mod exchanges;
 mod half;
 mod http1;
+mod http2;
 pub mod sse;
+mod websocket;
 
 pub use connection::{Connection, ConnectionState, Protocol, Sink};
 pub use counters::Counters;
-pub use event::{End, Event, ExchangeId, RequestHead, ResponseHead, Role};
+pub use event::{End, Event, ExchangeId, Peer, RequestHead, ResponseHead, Role};

@@ -1,6 +1,9 @@
 //! A recorded exchange as the pieces in which a connection would deliver it.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use llm_tracker::{
@@ -9,7 +12,7 @@ use llm_tracker::{
     stream::Connection,
 };
 
-use crate::row::Row;
+use crate::{check::POLLED, row::Row};
 
 /// How a body is cut into pieces.
 #[derive(Clone)]
@@ -70,17 +73,28 @@ struct Way {
     offset: u64,
 }
 
+/// Whether the row is of an endpoint whose objects are asked for again and again.
+pub(crate) fn is_polled(row: &Row) -> bool {
+    POLLED.contains(&&*row.endpoint)
+}
+
+/// The catalog. What is asked for again and again gets one that has seen no response yet.
+pub(crate) fn catalog(row: &Row) -> Arc<Catalog> {
+    static SHARED: LazyLock<Arc<Catalog>> = LazyLock::new(Arc::default);
+    if is_polled(row) { Arc::default() } else { Arc::clone(&SHARED) }
+}
+
 /// The calls that come of a connection on which the row's exchange was made over HTTP/1.1.
 ///
 /// Heads are made up from what was recorded; bodies are as stored, in their content coding. Streams
 /// are sent chunked, in chunks that fall anywhere, everything else with its length.
-pub(crate) fn calls(catalog: &Arc<Catalog>, row: &Row, chunking: &Chunking) -> Vec<Call> {
-    exchange(catalog, row, chunking, 100)
+pub(crate) fn calls(row: &Row, chunking: &Chunking) -> Vec<Call> {
+    exchange(row, chunking, 100)
 }
 
 /// The same when the connection closes after so much of the response body.
-pub(crate) fn cut_calls(catalog: &Arc<Catalog>, row: &Row, percent: usize) -> Vec<Call> {
-    exchange(catalog, row, &Chunking::Fixed(1000), percent)
+pub(crate) fn cut_calls(row: &Row, percent: usize) -> Vec<Call> {
+    exchange(row, &Chunking::Fixed(1000), percent)
 }
 
 /// `call` with the times of `other`, which depend on how the bytes came.
@@ -93,10 +107,10 @@ pub(crate) fn same_times(call: &Call, other: &Call) -> Call {
     }
 }
 
-fn exchange(catalog: &Arc<Catalog>, row: &Row, chunking: &Chunking, percent: usize) -> Vec<Call> {
+fn exchange(row: &Row, chunking: &Chunking, percent: usize) -> Vec<Call> {
     let mut out = Vec::new();
     let mut connection = Connection::new();
-    let mut calls = Calls::new(Arc::clone(catalog));
+    let mut calls = Calls::new(catalog(row));
     let mut clock = 0;
     let mut push = |way: &mut Way, piece: &[u8]| {
         clock += 1;
@@ -137,6 +151,18 @@ fn exchange(catalog: &Arc<Catalog>, row: &Row, chunking: &Chunking, percent: usi
     out
 }
 
+/// The header fields of the response that are not about its framing in HTTP.
+pub(crate) fn response_fields(row: &Row) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    fields.extend(row.content_type.clone().map(|value| ("Content-Type".to_owned(), value)));
+    let recorded = row.response_headers().into_iter();
+    fields.extend(recorded.map(|(name, value)| (name, value.replace(['\r', '\n'], " "))));
+    if row.content_encoding != "identity" {
+        fields.push(("Content-Encoding".to_owned(), row.content_encoding.clone()));
+    }
+    fields
+}
+
 fn request(row: &Row) -> (Vec<u8>, Vec<u8>) {
     let (host, target) = row.host_and_target();
     let body = row.request_body();
@@ -151,11 +177,8 @@ fn request(row: &Row) -> (Vec<u8>, Vec<u8>) {
 fn response(row: &Row) -> (Vec<u8>, Vec<u8>) {
     let body = row.response_body();
     let mut head = format!("HTTP/1.1 {} Recorded\r\n", row.status);
-    if let Some(content_type) = &row.content_type {
-        let _ = write!(head, "Content-Type: {content_type}\r\n");
-    }
-    if row.content_encoding != "identity" {
-        let _ = write!(head, "Content-Encoding: {}\r\n", row.content_encoding);
+    for (name, value) in response_fields(row) {
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if !row.streaming {
         let _ = write!(head, "Content-Length: {}\r\n\r\n", body.len());

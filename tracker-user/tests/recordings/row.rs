@@ -74,7 +74,9 @@ impl Row {
             "alibaba" => "dashscope.aliyuncs.com",
             "anthropic" => "api.anthropic.com",
             "azure-openai" => "resource.openai.azure.com",
+            "bedrock" => "bedrock-runtime.us-east-1.amazonaws.com",
             "cohere" => "api.cohere.com",
+            "replicate" => "api.replicate.com",
             "deepseek" => "api.deepseek.com",
             "gemini" => "generativelanguage.googleapis.com",
             "groq" => "api.groq.com",
@@ -96,12 +98,49 @@ impl Row {
             "openai.completions" => "/v1/completions",
             "openai.embeddings" => "/v1/embeddings",
             "anthropic.messages" => "/v1/messages",
+            "anthropic.complete" => "/v1/complete",
             "gemini.generateContent" => "/v1beta/models/m:generateContent",
             "gemini.streamGenerateContent" => "/v1beta/models/m:streamGenerateContent",
             "gemini.embedContent" => "/v1beta/models/m:embedContent",
+            "gemini.interactions" => "/v1beta/interactions",
+            "bedrock.converse" => "/model/m/converse",
+            "bedrock.converse_stream" => "/model/m/converse-stream",
+            "bedrock.invoke" => "/model/m/invoke",
+            "bedrock.invoke_stream" => "/model/m/invoke-with-response-stream",
+            "cohere.v1.chat" => "/v1/chat",
+            "cohere.v2.chat" => "/v2/chat",
+            "cohere.generate" => "/v1/generate",
+            "cohere.embed" => "/v2/embed",
+            "rerank" => "/v2/rerank",
+            "ollama.chat" => "/api/chat",
+            "ollama.generate" => "/api/generate",
+            "ollama.embed" => "/api/embed",
+            "openai.images" => "/v1/images/generations",
+            "openai.audio.transcriptions" => "/v1/audio/transcriptions",
+            "openai.audio.translations" => "/v1/audio/translations",
+            "openai.audio.speech" => "/v1/audio/speech",
+            "openai.moderations" => "/v1/moderations",
+            "replicate.predictions" => "/v1/predictions",
+            "tgi.generate" => "/generate",
             _ => "/elsewhere",
         };
         (host.into(), target.into())
+    }
+
+    /// The response's headers that are not about its framing.
+    pub(crate) fn response_headers(&self) -> Vec<(String, String)> {
+        let Some(path) = &self.headers else { return Vec::new() };
+        let headers: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let pairs = headers["response"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let kept = |(name, _): &(String, String)| {
+            let name = name.to_ascii_lowercase();
+            !matches!(
+                &*name,
+                "content-length" | "transfer-encoding" | "connection" | "content-encoding" | "content-type"
+            )
+        };
+        pairs.iter().filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?))).filter(kept).collect()
     }
 
     pub(crate) fn request_body(&self) -> Vec<u8> {

@@ -51,6 +51,14 @@ struct Line<'a> {
     usage_source: &'static str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tool_calls: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    server_tool_calls: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_token_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +91,10 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         finish_reasons,
         usage,
         tool_calls,
+        server_tool_calls,
+        service_tier,
+        cost,
+        continued,
         time_to_first_token_seconds,
         duration_seconds,
     } = call;
@@ -113,6 +125,10 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         total_tokens: usage.input_tokens.zip(usage.output_tokens).and_then(|(i, o)| i.checked_add(o)),
         usage_source: usage.source.as_str(),
         tool_calls,
+        server_tool_calls,
+        service_tier: service_tier.as_deref(),
+        cost: cost.filter(|cost| cost.is_finite()),
+        continued: *continued,
         // JSON has no infinity; it would be `null`.
         time_to_first_token_seconds: time_to_first_token_seconds.filter(|seconds| seconds.is_finite()),
         duration_seconds: Some(*duration_seconds).filter(|seconds| seconds.is_finite()),
@@ -141,7 +157,8 @@ mod tests {
             r#""error":"interrupted","finish_reasons":["stop"],"input_tokens":100,"#,
             r#""cache_read_input_tokens":60,"cache_creation_input_tokens":10,"output_tokens":20,"#,
             r#""reasoning_tokens":5,"total_tokens":120,"usage_source":"reported","#,
-            r#""tool_calls":["get_weather"],"time_to_first_token_seconds":0.25,"duration_seconds":1.5,"#,
+            r#""tool_calls":["get_weather"],"server_tool_calls":["web_search"],"service_tier":"default","#,
+            r#""cost":0.25,"time_to_first_token_seconds":0.25,"duration_seconds":1.5,"#,
             r#""process":{"pid":4711,"name":"python3","exe":"/usr/bin/python3.11","uid":1000,"user":"ada"},"#,
             r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"}}"#,
             "\n",
@@ -159,6 +176,14 @@ mod tests {
             "\n",
         );
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_call_says_so() {
+        let mut record = bare();
+        record.call.continued = true;
+        let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+        assert_eq!(line["continued"], true);
     }
 
     #[test]

@@ -153,6 +153,10 @@ impl Families {
 
     fn record(&mut self, record: &Record) {
         let call = &record.call;
+        if call.continued {
+            // The call was counted when it began.
+            return self.record_usage(record);
+        }
         count(&mut self.calls_seen, record, "", 1);
         let seconds = |value: f64| Some(value).filter(|value| value.is_finite() && *value >= 0.0);
         let duration = seconds(call.duration_seconds);
@@ -166,8 +170,12 @@ impl Families {
         if let (true, Some(value)) = (call.streaming, call.time_to_first_token_seconds) {
             observe(&mut self.time_to_first_chunk, record, "", SECONDS_BUCKETS, seconds(value));
         }
-        let usage = &call.usage;
-        if usage.source == UsageSource::Missing {
+        self.record_usage(record);
+    }
+
+    fn record_usage(&mut self, record: &Record) {
+        let usage = &record.call.usage;
+        if usage.source == UsageSource::Missing || record.call.role == Role::Server {
             return;
         }
         for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {

@@ -1,5 +1,6 @@
 //! Token counts as they stand on the wire.
 
+use super::Quirks;
 use crate::provider::{Usage, UsageSource, json::Value};
 
 /// What a number on the wire counts. What includes what differs from dialect to dialect.
@@ -7,6 +8,8 @@ use crate::provider::{Usage, UsageSource, json::Value};
 pub(in crate::provider) enum Counter {
     /// The prompt.
     Input,
+    /// The prompt with what was cached of it, in a dialect whose `Input` is without.
+    WholeInput,
     /// The answer.
     Output,
     /// The answer so far, sent before it was generated; only good if nothing else comes.
@@ -23,9 +26,17 @@ pub(in crate::provider) enum Counter {
     AudioInput,
     /// Everything.
     Total,
+    /// The prompt, by a second count that only matters where there is no first.
+    InputElsewhere,
+    /// The answer, likewise.
+    OutputElsewhere,
+    /// Read from the cache, likewise.
+    CacheReadElsewhere,
+    /// Written to the cache, likewise.
+    CacheCreationElsewhere,
 }
 
-const COUNTERS: usize = Counter::Total as usize + 1;
+const COUNTERS: usize = Counter::CacheCreationElsewhere as usize + 1;
 
 /// A set of counts; what was not on the wire is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +58,30 @@ impl Counts {
             _ => return,
         };
         self.0[counter as usize] = count;
+    }
+
+    /// Adds a number from the wire to what is known.
+    pub(in crate::provider) fn add(&mut self, counter: Counter, value: Value<'_>) {
+        let mut part = Self::default();
+        part.set(counter, value);
+        self.0[counter as usize] = sum(&[self.get(counter), part.get(counter)]);
+    }
+
+    /// With the second counts where there is no first.
+    pub(super) fn with_elsewhere(mut self) -> Self {
+        use Counter::{
+            CacheCreation, CacheCreationElsewhere, CacheRead, CacheReadElsewhere, Input, InputElsewhere,
+            Output, OutputElsewhere,
+        };
+        for (first, second) in [
+            (Input, InputElsewhere),
+            (Output, OutputElsewhere),
+            (CacheRead, CacheReadElsewhere),
+            (CacheCreation, CacheCreationElsewhere),
+        ] {
+            self.0[first as usize] = self.get(first).or(self.get(second));
+        }
+        self
     }
 
     pub(in crate::provider) fn is_empty(&self) -> bool {
@@ -85,4 +120,26 @@ pub(super) fn usage(
         reasoning_tokens: output.and(reasoning),
         source,
     }
+}
+
+/// Counts that include everything already.
+pub(super) fn plain_usage(counts: &Counts, _: Quirks) -> Usage {
+    let counts = counts.with_elsewhere();
+    usage(&counts, counts.get(Counter::Input), counts.get(Counter::Output), counts.get(Counter::Reasoning))
+}
+
+/// Counts of prompts of which there is no answer to count; some vendors give the total only.
+pub(super) fn input_usage(counts: &Counts, _: Quirks) -> Usage {
+    let counts = counts.with_elsewhere();
+    let input = counts.get(Counter::Input).or(counts.get(Counter::Total));
+    usage(&counts, input, counts.get(Counter::Output), None)
+}
+
+/// Counts of which the cached parts of the prompt are beside the rest.
+pub(super) fn disjoint_usage(counts: &Counts, _: Quirks) -> Usage {
+    let counts = counts.with_elsewhere();
+    let uncached = counts.get(Counter::Input);
+    let beside = [uncached, counts.get(Counter::CacheRead), counts.get(Counter::CacheCreation)];
+    let input = counts.get(Counter::WholeInput).or_else(|| uncached.and_then(|_| sum(&beside)));
+    usage(&counts, input, counts.get(Counter::Output), counts.get(Counter::Reasoning))
 }

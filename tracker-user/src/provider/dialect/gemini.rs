@@ -8,11 +8,12 @@ use super::{
     Counter::{CacheRead, Input, Output, Reasoning, ToolInput},
     Dialect,
     Field::{
-        Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason, Finished, Model,
-        Prompt, ResponseId, ResponseModel, Tool, ToolName, Usage as UsageObject,
+        Add, Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason, Finished,
+        Model, Prompt, ResponseId, ResponseModel, ServerTool, ServiceTier, Tool, ToolName,
+        Usage as UsageObject,
     },
-    Merge, Path, Quirks, StreamEnd,
-    counts::{Counts, sum, usage},
+    Merge, PLAIN, Path, Quirks, StreamEnd,
+    counts::{Counts, input_usage, sum, usage},
 };
 use crate::provider::{
     Usage,
@@ -21,14 +22,14 @@ use crate::provider::{
 
 /// `generateContent` and `streamGenerateContent`; the model is in the path.
 pub(in crate::provider) static GENERATE_CONTENT: Dialect = Dialect {
+    name: "gemini.generate_content",
     request: &[("contents", Presence, Prompt)],
-    response: RESPONSE,
-    envelopes: &[],
-    tool_kinds: &[],
-    unfinished: &[],
+    response: &[RESPONSE],
+    streams_array: true,
     merge: Merge::Replace,
     end: StreamEnd { done: false, kinds: &[], finish_reason: true },
     normalise: generate_usage,
+    ..PLAIN
 };
 
 /// The same inside an envelope: Code Assist, which Gemini CLI uses with a Google account.
@@ -42,6 +43,19 @@ pub(in crate::provider) static CODE_ASSIST: Dialect = Dialect {
 pub(in crate::provider) static EMBED_CONTENT: Dialect =
     Dialect { request: &[("content", Presence, Prompt), ("requests", Presence, Prompt)], ..GENERATE_CONTENT };
 
+/// `predict` on Vertex AI: embeddings say how long each prompt was, images and videos nothing.
+pub(in crate::provider) static PREDICT: Dialect = Dialect {
+    request: &[("instances", Presence, Prompt)],
+    response: &[&[
+        ("predictions[].embeddings.statistics.token_count", Scalar, Add(Input)),
+        ("error", Presence, Error),
+        ("error.status", Scalar, ErrorStatus),
+        ("error.code", Scalar, ErrorCode),
+    ]],
+    normalise: input_usage,
+    ..PLAIN
+};
+
 const RESPONSE: &[Path] = &[
     ("responseId", Scalar, ResponseId),
     ("modelVersion", Scalar, ResponseModel),
@@ -50,7 +64,7 @@ const RESPONSE: &[Path] = &[
     ("candidates[].finishReason", Scalar, FinishReason),
     ("candidates[].content.parts[].text", Presence, Content),
     ("candidates[].content.parts[].inlineData", Presence, Content),
-    ("candidates[].content.parts[].executableCode", Presence, Content),
+    ("candidates[].content.parts[].executableCode", Presence, ServerTool("executableCode")),
     ("candidates[].content.parts[].functionCall", Presence, Tool),
     ("candidates[].content.parts[].functionCall.name", Scalar, ToolName),
     ("promptFeedback.blockReason", Presence, Finished),
@@ -60,6 +74,8 @@ const RESPONSE: &[Path] = &[
     ("usageMetadata.cachedContentTokenCount", Scalar, Count(CacheRead)),
     ("usageMetadata.candidatesTokenCount", Scalar, Count(Output)),
     ("usageMetadata.thoughtsTokenCount", Scalar, Count(Reasoning)),
+    ("usageMetadata.serviceTier", Scalar, ServiceTier),
+    ("usageMetadata.trafficType", Scalar, ServiceTier),
     ("error", Presence, Error),
     ("error.status", Scalar, ErrorStatus),
     ("error.code", Scalar, ErrorCode),

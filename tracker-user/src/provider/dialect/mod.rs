@@ -5,17 +5,27 @@
 //! reads bodies knows none of them by name: a new dialect is a new [`Dialect`] value.
 
 mod anthropic;
+mod bedrock;
+mod cohere;
 mod counts;
 mod gemini;
+mod local;
+mod media;
+mod objects;
 mod openai;
 
-pub(super) use anthropic::MESSAGES;
+pub(super) use anthropic::{COMPLETE, MESSAGES};
+pub(super) use bedrock::{CONVERSE, INVOKE_MODEL};
+pub(super) use cohere::{COHERE, RERANK};
 pub(super) use counts::{Counter, Counts};
-pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT};
-pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES};
+pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
+pub(super) use local::{COMPLETION, GENERATE, OLLAMA, WATSONX};
+pub(super) use media::{IMAGES, MODERATION, OCR, SPEECH, TRANSCRIPTION};
+pub(super) use objects::{CONVERSATIONS, INTERACTIONS, PREDICTIONS, RUNS};
+pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, WORKERS};
 
 use super::{
-    Usage,
+    Usage, body,
     json::{PathTable, Want},
 };
 
@@ -26,6 +36,10 @@ pub(super) enum Field {
     Document,
     /// The event's or error's `type`.
     Kind,
+    /// What the document is, where a member other than its `type` says so.
+    Object,
+    /// What only an answer of this dialect has.
+    Own,
 
     /// Request: the model asked for.
     Model,
@@ -43,6 +57,12 @@ pub(super) enum Field {
     Usage,
     /// A count.
     Count(Counter),
+    /// A part of a count, which is the sum of such parts.
+    Add(Counter),
+    /// What the provider charges for the call, in the unit it bills in.
+    Cost,
+    /// The service tier that answered.
+    ServiceTier,
 
     /// One of several answers.
     Choice,
@@ -50,10 +70,14 @@ pub(super) enum Field {
     ChoiceIndex,
     /// Why the answer ended.
     FinishReason,
+    /// The same under another name, which some vendors use for something else that is a number.
+    StopReason,
     /// The state of the response, which is its finish reason once it is final.
     Status,
     /// The answer has ended, for a reason that is not the model's.
     Finished,
+    /// The stream is whole.
+    Terminator,
 
     /// A tool call, whole or a piece of one.
     Tool,
@@ -67,6 +91,8 @@ pub(super) enum Field {
     ToolKind,
     /// The tool's name.
     ToolName,
+    /// A call of a tool of the provider's that is always the same.
+    ServerTool(&'static str),
 
     /// Something the model generated.
     Content,
@@ -130,16 +156,36 @@ pub(super) enum Reasoning {
 /// The wire format of one API.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
+    /// Its name in a configuration; empty where it has none.
+    pub(super) name: &'static str,
     /// Paths of the request body.
     pub(super) request: &'static [Path],
-    /// Paths of the response body and of every event of a streamed one.
-    pub(super) response: &'static [Path],
+    /// Paths of the response body and of every event of a streamed one, in groups that dialects
+    /// share.
+    pub(super) response: &'static [&'static [Path]],
+    /// Headers of the response, lower case, that say what its body may not; the body goes first.
+    pub(super) headers: &'static [(&'static str, Field)],
     /// Keys below which the whole response may be wrapped, in some or all events.
     pub(super) envelopes: &'static [&'static str],
-    /// The kinds of tools or items that are calls of the client's tools; empty: all.
+    /// Beginnings of the names of events that are about parts of the response and not about itself:
+    /// of those only the content counts.
+    pub(super) asides: &'static [&'static str],
+    /// The kinds of tools or items that are calls of the client's tools; empty: all. What says no
+    /// kind is one.
     pub(super) tool_kinds: &'static [&'static str],
-    /// Values at [`Field::Status`] that are not final.
+    /// The kinds that are calls of the provider's own tools: with `*` for any beginning, where the kind
+    /// is the tool's name, else the name is beside it.
+    pub(super) server_tool_kinds: &'static [&'static str],
+    /// Values of a status or finish reason that are not final.
     pub(super) unfinished: &'static [&'static str],
+    /// An array of responses is a stream of them.
+    pub(super) streams_array: bool,
+    /// The response may be asked for again, by its id, and repeats what it used.
+    pub(super) polled: bool,
+    /// Its bodies name no model, so that none is asked for where the host is unknown.
+    pub(super) nameless: bool,
+    /// Values of the type or object that only answers of this dialect have, beside choices.
+    pub(super) own_kinds: &'static [&'static str],
     /// How counts of several events join.
     pub(super) merge: Merge,
     /// When a stream is whole.
@@ -148,30 +194,79 @@ pub(super) struct Dialect {
     pub(super) normalise: fn(&Counts, Quirks) -> Usage,
 }
 
+/// What most dialects do, to be completed.
+const PLAIN: Dialect = Dialect {
+    name: "",
+    request: &[],
+    response: &[],
+    headers: &[],
+    envelopes: &[],
+    asides: &[],
+    tool_kinds: &[],
+    server_tool_kinds: &[],
+    unfinished: &[],
+    streams_array: false,
+    polled: false,
+    nameless: false,
+    own_kinds: &[],
+    merge: Merge::Overwrite,
+    end: StreamEnd { done: true, kinds: &[], finish_reason: true },
+    normalise: counts::plain_usage,
+};
+
+impl Dialect {
+    /// Whose tool a kind of tool or item is.
+    pub(super) fn owner(&self, kind: &str) -> Owner {
+        if self.tool_kinds.is_empty() || self.tool_kinds.contains(&kind) {
+            return Owner::Client;
+        }
+        let server = self.server_tool_kinds.iter().find_map(|pattern| match pattern.strip_prefix('*') {
+            Some(end) => kind.ends_with(end).then_some(Owner::Server { named_by_kind: true }),
+            None => (kind == *pattern).then_some(Owner::Server { named_by_kind: false }),
+        });
+        server.unwrap_or(Owner::Nobody)
+    }
+}
+
+/// Who runs a tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The client; also whoever it is where that is not said.
+    #[default]
+    Client,
+    /// The provider.
+    Server {
+        /// The tool has no name beside its kind.
+        named_by_kind: bool,
+    },
+    /// It is no tool.
+    Nobody,
+}
+
 /// The tables of a dialect, compiled.
 #[derive(Debug)]
 pub(super) struct Compiled {
     pub(super) dialect: &'static Dialect,
     pub(super) request: PathTable<Field>,
     pub(super) response: PathTable<Field>,
+    /// For documents that come inside another one.
+    pub(super) envelope: PathTable<()>,
 }
 
 impl Compiled {
     pub(super) fn new(dialect: &'static Dialect) -> Self {
         let common = [("", Want::Presence, Field::Document)];
-        let direct = || {
-            common.iter().chain(dialect.response).map(|&(path, want, field)| (path.to_owned(), want, field))
-        };
+        let rows = || dialect.response.iter().copied().flatten();
+        let direct =
+            || common.iter().chain(rows()).map(|&(path, want, field)| (path.to_owned(), want, field));
         let wrapped = dialect.envelopes.iter().flat_map(|envelope| {
-            dialect
-                .response
-                .iter()
-                .map(move |&(path, want, field)| (format!("{envelope}.{path}"), want, field))
+            rows().map(move |&(path, want, field)| (format!("{envelope}.{path}"), want, field))
         });
         Self {
             dialect,
             request: PathTable::compile(dialect.request.iter().copied()),
             response: PathTable::compile(direct().chain(wrapped)),
+            envelope: body::envelope(),
         }
     }
 }

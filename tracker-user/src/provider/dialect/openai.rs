@@ -8,12 +8,12 @@ use super::{
     Counter::{AudioInput, CacheCreation, CacheRead, Input, Output, Reasoning as ReasoningCount, Total},
     Dialect,
     Field::{
-        Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason, Kind,
-        LatestId, Model, OuterCode, Prompt, ResponseId, ResponseModel, Status, Tool, ToolAtPosition, ToolId,
-        ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+        Choice, ChoiceIndex, Content, Cost, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason,
+        Kind, LatestId, Model, Object, OuterCode, Own, Prompt, ResponseId, ResponseModel, ServiceTier,
+        Status, Tool, ToolAtPosition, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
     },
-    Merge, Path, Quirks, Reasoning, StreamEnd,
-    counts::{Counts, sum, usage},
+    PLAIN, Path, Quirks, Reasoning, StreamEnd,
+    counts::{Counts, input_usage, sum, usage},
 };
 use crate::provider::{
     Usage,
@@ -24,23 +24,34 @@ use crate::provider::{
 /// client asked for it or the vendor always sends it; some repeat it cumulatively.
 pub(in crate::provider) static CHAT: Dialect = Dialect {
     request: &[("model", Scalar, Model), ("messages", Presence, Prompt), ("prompt", Presence, Prompt)],
-    response: CHAT_RESPONSE,
-    envelopes: &[],
-    tool_kinds: &[],
-    unfinished: &[],
-    merge: Merge::Overwrite,
-    end: StreamEnd { done: true, kinds: &[], finish_reason: true },
+    name: "openai.chat",
+    response: &[CHAT_CHOICES, CHAT_USAGE],
     normalise: chat_usage,
+    ..PLAIN
+};
+
+/// Cloudflare's `ai/run`: the same counts around an answer of its own.
+pub(in crate::provider) static WORKERS: Dialect = Dialect {
+    name: "cloudflare.run",
+    request: &[("messages", Presence, Prompt), ("prompt", Presence, Prompt), ("text", Presence, Prompt)],
+    response: &[CHAT_CHOICES, CHAT_USAGE, &[("response", Presence, Content)]],
+    envelopes: &["result"],
+    ..CHAT
 };
 
 /// The legacy `completions`: the same answer, with text in place of messages.
-pub(in crate::provider) static COMPLETIONS: Dialect =
-    Dialect { request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)], ..CHAT };
+pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
+    name: "openai.completions",
+    request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    ..CHAT
+};
 
 /// `embeddings`. There is no output to count; some vendors give the total only.
 pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
+    name: "openai.embeddings",
     request: &[("model", Scalar, Model), ("input", Presence, Prompt)],
-    normalise: embeddings_usage,
+    response: &[EMBEDDINGS_DATA, CHAT_USAGE],
+    normalise: input_usage,
     ..CHAT
 };
 
@@ -53,11 +64,22 @@ pub(in crate::provider) static RESPONSES: Dialect = Dialect {
         ("prompt", Presence, Prompt),
         ("previous_response_id", Presence, Prompt),
     ],
-    response: RESPONSES_RESPONSE,
+    name: "openai.responses",
+    response: &[RESPONSES_RESPONSE],
     envelopes: &["response"],
     tool_kinds: &["function_call", "custom_tool_call", "mcp_call"],
+    server_tool_kinds: &["*_call"],
     unfinished: &["queued", "in_progress"],
-    merge: Merge::Overwrite,
+    polled: true,
+    own_kinds: &[
+        "response",
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ],
     end: StreamEnd {
         done: false,
         kinds: &[
@@ -69,10 +91,11 @@ pub(in crate::provider) static RESPONSES: Dialect = Dialect {
         ],
         finish_reason: false,
     },
-    normalise: responses_usage,
+    ..PLAIN
 };
 
-const CHAT_RESPONSE: &[Path] = &[
+/// What chat completions say beside their usage.
+pub(super) const CHAT_CHOICES: &[Path] = &[
     ("id", Scalar, ResponseId),
     ("model", Scalar, ResponseModel),
     ("choices[]", Presence, Choice),
@@ -105,10 +128,36 @@ const CHAT_RESPONSE: &[Path] = &[
     ("choices[].delta.function_call", Presence, Tool),
     ("choices[].delta.function_call.name", Scalar, ToolName),
     ("choices[].delta.function_call.arguments", Presence, Content),
+    ("service_tier", Scalar, ServiceTier),
+    ("error", Presence, Error),
+    ("error.type", Scalar, ErrorType),
+    ("error.code", Scalar, ErrorCode),
+    ("error.status", Scalar, ErrorStatus),
+    ("type", Scalar, Kind),
+    ("code", Scalar, OuterCode),
+];
+
+const EMBEDDINGS_DATA: &[Path] = &[
+    ("id", Scalar, ResponseId),
+    ("model", Scalar, ResponseModel),
+    ("data[].embedding", Presence, Own),
+    ("service_tier", Scalar, ServiceTier),
+    ("error", Presence, Error),
+    ("error.type", Scalar, ErrorType),
+    ("error.code", Scalar, ErrorCode),
+    ("error.status", Scalar, ErrorStatus),
+    ("type", Scalar, Kind),
+    ("code", Scalar, OuterCode),
+];
+
+/// Their usage; everything is included in everything.
+pub(super) const CHAT_USAGE: &[Path] = &[
     ("usage", Presence, UsageObject),
     ("usage.prompt_tokens", Scalar, Count(Input)),
     ("usage.completion_tokens", Scalar, Count(Output)),
     ("usage.total_tokens", Scalar, Count(Total)),
+    ("usage.cost", Scalar, Cost),
+    ("usage.cost.total_cost", Scalar, Cost),
     ("usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
     ("usage.prompt_tokens_details.cache_write_tokens", Scalar, Count(CacheCreation)),
     ("usage.prompt_tokens_details.audio_tokens", Scalar, Count(AudioInput)),
@@ -128,16 +177,11 @@ const CHAT_RESPONSE: &[Path] = &[
     ("x_groq.usage.total_tokens", Scalar, Count(Total)),
     ("x_groq.usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
     ("x_groq.usage.completion_tokens_details.reasoning_tokens", Scalar, Count(ReasoningCount)),
-    ("error", Presence, Error),
-    ("error.type", Scalar, ErrorType),
-    ("error.code", Scalar, ErrorCode),
-    ("error.status", Scalar, ErrorStatus),
-    ("type", Scalar, Kind),
-    ("code", Scalar, OuterCode),
 ];
 
 const RESPONSES_RESPONSE: &[Path] = &[
     ("type", Scalar, Kind),
+    ("object", Scalar, Object),
     ("id", Scalar, LatestId),
     ("model", Scalar, ResponseModel),
     ("status", Scalar, Status),
@@ -149,6 +193,8 @@ const RESPONSES_RESPONSE: &[Path] = &[
     ("item.type", Scalar, ToolKind),
     ("item.name", Scalar, ToolName),
     ("delta", Presence, Content),
+    ("service_tier", Scalar, ServiceTier),
+    ("usage.cost", Scalar, Cost),
     ("usage", Presence, UsageObject),
     ("usage.input_tokens", Scalar, Count(Input)),
     ("usage.output_tokens", Scalar, Count(Output)),
@@ -166,7 +212,7 @@ const RESPONSES_RESPONSE: &[Path] = &[
     ("code", Scalar, OuterCode),
 ];
 
-fn chat_usage(counts: &Counts, quirks: Quirks) -> Usage {
+pub(super) fn chat_usage(counts: &Counts, quirks: Quirks) -> Usage {
     let prompt = counts.get(Input);
     let completion = counts.get(Output);
     let reported = counts.get(ReasoningCount);
@@ -188,12 +234,4 @@ fn chat_usage(counts: &Counts, quirks: Quirks) -> Usage {
     let added = beside || (reasoning.is_some() && reported.is_none());
     let output = completion.and_then(|_| sum(&[completion, if added { reasoning } else { None }]));
     usage(counts, input, output, reasoning)
-}
-
-fn embeddings_usage(counts: &Counts, _: Quirks) -> Usage {
-    usage(counts, counts.get(Input).or(counts.get(Total)), counts.get(Output), None)
-}
-
-fn responses_usage(counts: &Counts, _: Quirks) -> Usage {
-    usage(counts, counts.get(Input), counts.get(Output), counts.get(ReasoningCount))
 }

@@ -8,6 +8,8 @@ pub enum Want {
     /// Only that something is there: begin and end of objects and arrays, and that a string is
     /// not empty. Nothing is copied.
     Presence,
+    /// The string itself, piece by piece, escapes left as they are.
+    Pieces,
 }
 
 /// Index of a node in its table.

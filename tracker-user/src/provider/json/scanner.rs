@@ -34,6 +34,8 @@ pub enum Value<'a> {
         /// There was more.
         truncated: bool,
     },
+    /// A piece of a string's content, never empty, escapes left as they are.
+    Piece(&'a [u8]),
 }
 
 /// A wanted path was reached.
@@ -75,6 +77,8 @@ enum State {
     Text,
     /// Before the first character of a string of which only presence is wanted.
     PresenceText,
+    /// Inside a string that is handed out piece by piece.
+    Pieces,
     /// Inside a string that nobody wants.
     SkipText,
     /// Inside a number or literal.
@@ -221,6 +225,17 @@ impl Scanner {
                     }
                     self.state = State::SkipText;
                 }
+                State::Pieces => {
+                    let (used, ended) = skip_string(&input[at..], &mut self.escaped);
+                    let content = &input[at..at + used - usize::from(ended)];
+                    at += used;
+                    if let (Some((_, field)), false) = (table.leaf(self.node), content.is_empty()) {
+                        sink(Hit { field, value: Value::Piece(content), index: self.index() });
+                    }
+                    if ended {
+                        self.end_value();
+                    }
+                }
                 State::SkipText | State::SkipNestedText => {
                     let (used, ended) = skip_string(&input[at..], &mut self.escaped);
                     at += used;
@@ -263,6 +278,7 @@ impl Scanner {
                         State::Text
                     }
                     Some((Want::Presence, _)) => State::PresenceText,
+                    Some((Want::Pieces, _)) => State::Pieces,
                     None => State::SkipText,
                 };
             }
@@ -375,6 +391,7 @@ impl Scanner {
                 Want::Scalar => sink(Hit { field, value, index }),
                 Want::Presence if matches!(value, Value::Null | Value::Bool(false)) => {}
                 Want::Presence => sink(Hit { field, value: Value::Present, index }),
+                Want::Pieces => {}
             }
         }
         self.end_value();

@@ -17,6 +17,7 @@ fn scan(paths: &[(&'static str, Want)], input: &[u8], size: usize) -> (Vec<Strin
                 Value::Bool(b) => b.to_string(),
                 Value::Null => "null".into(),
                 Value::Text { text, truncated } => format!("{text:?}{}", if truncated { "+" } else { "" }),
+                Value::Piece(piece) => format!("<{}>", String::from_utf8_lossy(piece)),
             };
             found.push(format!("{}@{}={value}", hit.field, hit.index));
         });
@@ -178,4 +179,17 @@ proptest::proptest! {
         assert_eq!(whole, pieces);
         assert_eq!(one.is_malformed(), other.is_malformed());
     }
+}
+
+#[test]
+fn a_string_in_pieces() {
+    for size in [1, 2, 5, 100] {
+        let (found, _) =
+            scan(&[("a", Want::Pieces), ("b", Want::Scalar)], br#"{"a":"x\"y\\","p":"z","b":1}"#, size);
+        let text: String =
+            found.iter().filter_map(|hit| hit.strip_prefix("a@0=<")?.strip_suffix('>')).collect();
+        assert_eq!(text, r#"x\"y\\"#, "{size} at a time");
+        assert_eq!(found.last().map(String::as_str), Some("b@0=1"));
+    }
+    assert!(scan(&[("a", Want::Pieces)], br#"{"a":""}{"a":1}{"a":null}"#, 3).0.is_empty());
 }

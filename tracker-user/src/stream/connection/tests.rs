@@ -1,5 +1,6 @@
 //! What a connection makes of bytes: framing, roles, attachment, losses.
 
+mod http2;
 mod losses;
 mod properties;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     capture::ConnectionId,
-    stream::{RequestHead, ResponseHead, coding::tests::gzip},
+    stream::{Peer, RequestHead, ResponseHead, coding::tests::gzip},
 };
 use Direction::{Read, Write};
 
@@ -116,9 +117,16 @@ fn record(seen: &mut Vec<Seen>, times: &mut Vec<(u64, u64)>, event: &Event<'_>) 
         Event::ResponseBody { exchange, data, .. } => {
             assert!(!data.is_empty());
             let index = open(seen, exchange);
-            assert!(seen[index].response.is_some());
+            // Over HTTP/2 the head may have been unreadable.
             seen[index].received.extend_from_slice(data);
         }
+        Event::Message { exchange, from, data, .. } => {
+            let index = open(seen, exchange);
+            assert!(seen[index].response.is_some());
+            let way = if from == Peer::Client { &mut seen[index].sent } else { &mut seen[index].received };
+            way.extend_from_slice(data);
+        }
+        Event::MessagesLost { exchange, .. } => _ = open(seen, exchange),
         Event::End { exchange, end, at } => {
             let index = open(seen, exchange);
             seen[index].end = Some(end);

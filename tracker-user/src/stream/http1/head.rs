@@ -14,14 +14,19 @@ use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
 /// is: where a provider reports the model, the usage or the id outside the body.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 7] = [
+pub(in crate::stream) const KEPT_HEADERS: [&str; 12] = [
     "request-id",                                   // Anthropic
+    "sec-websocket-extensions",                     // how messages are compressed
+    "upgrade",                                      // to WebSocket, or not
     "x-amzn-bedrock-cache-read-input-token-count",  // Bedrock InvokeModel
     "x-amzn-bedrock-cache-write-input-token-count", // Bedrock InvokeModel
     "x-amzn-bedrock-input-token-count",             // Bedrock InvokeModel
     "x-amzn-bedrock-output-token-count",            // Bedrock InvokeModel
+    "x-amzn-errortype",                             // Bedrock
     "x-amzn-requestid",                             // Bedrock
+    "x-generated-tokens",                           // TGI
     "x-ms-served-model",                            // Azure
+    "x-prompt-tokens",                              // TGI
 ];
 
 /// Longest header value that is kept; those that matter have a few dozen bytes.
@@ -221,7 +226,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
+pub(in crate::stream) fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
     if name.eq_ignore_ascii_case(b"identity") {
         return;
     }
@@ -232,7 +237,7 @@ fn add_coding(codings: &mut Option<Vec<Coding>>, name: &[u8]) {
 }
 
 /// The elements of a comma-separated field value (RFC 9110, section 5.6.1).
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::stream) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
@@ -243,12 +248,12 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn text(value: &[u8]) -> Option<String> {
+pub(in crate::stream) fn text(value: &[u8]) -> Option<String> {
     (value.len() <= MAX_VALUE).then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 /// Authority, where the target has one, and path without query (RFC 9112, section 3.2).
-fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
+pub(in crate::stream) fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
     if method == Method::Connect {
         return (Some(target.as_bytes()), String::new());
     }
@@ -265,7 +270,7 @@ fn split_target(target: &str, method: Method) -> (Option<&[u8]>, String) {
 }
 
 /// Host and port; user information, which can hold a password, is dropped.
-fn split_authority(authority: &[u8]) -> (Option<String>, Option<u16>) {
+pub(in crate::stream) fn split_authority(authority: &[u8]) -> (Option<String>, Option<u16>) {
     let authority = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
     let Some(authority) = text(authority.trim_ascii()) else { return (None, None) };
     let (host, port) = match authority.rsplit_once(':') {

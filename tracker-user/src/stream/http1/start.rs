@@ -27,7 +27,8 @@ pub(in crate::stream) enum Rigour {
 
 /// RFC 9112, section 3: `method SP request-target SP HTTP-version`.
 const VERSION: &[u8] = b"HTTP/1.";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// RFC 9113, section 3.4.
+pub(in crate::stream) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const METHODS: [&[u8]; 9] =
     [b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE"];
 const MAX_METHOD: usize = 24;

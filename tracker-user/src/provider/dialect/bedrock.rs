@@ -1,0 +1,140 @@
+//! Amazon Bedrock: `InvokeModel`, where every family of models keeps its own bodies, and `Converse`,
+//! which is the same for all.
+//!
+//! Which family a body is of is told by its fields: the model's id may be an inference profile that
+//! says nothing. Some families report no usage; then response headers have it or, in a stream,
+//! `amazon-bedrock-invocationMetrics`. Source: Bedrock's API reference and recordings.
+
+use super::{
+    Counter::{
+        CacheCreation, CacheCreationElsewhere, CacheRead, CacheReadElsewhere, Input, InputElsewhere, Output,
+        OutputElsewhere, Reasoning, WholeInput,
+    },
+    Dialect,
+    Field::{
+        Add, Choice, Content, Count, ErrorType, FinishReason, Prompt, ResponseId, StopReason, Terminator,
+        Tool, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+    },
+    PLAIN, Path, StreamEnd,
+    anthropic::MESSAGES_RESPONSE,
+    counts::disjoint_usage,
+    openai::CHAT_CHOICES,
+};
+use crate::provider::json::Want::{Presence, Scalar};
+
+use super::Field;
+
+/// `invoke` and `invoke-with-response-stream`.
+pub(in crate::provider) static INVOKE_MODEL: Dialect = Dialect {
+    name: "bedrock.invoke_model",
+    request: &[
+        ("messages", Presence, Prompt),
+        ("message", Presence, Prompt),
+        ("prompt", Presence, Prompt),
+        ("inputText", Presence, Prompt),
+        ("texts", Presence, Prompt),
+    ],
+    response: &[MESSAGES_RESPONSE, CHAT_CHOICES, CONVERSE_RESPONSE, FAMILIES],
+    headers: &[
+        ("x-amzn-bedrock-input-token-count", Count(InputElsewhere)),
+        ("x-amzn-bedrock-output-token-count", Count(OutputElsewhere)),
+        ("x-amzn-bedrock-cache-read-input-token-count", Count(CacheReadElsewhere)),
+        ("x-amzn-bedrock-cache-write-input-token-count", Count(CacheCreationElsewhere)),
+        REQUEST_ID,
+        ERROR_TYPE,
+    ],
+    envelopes: CONVERSE_EVENTS,
+    tool_kinds: &["tool_use"],
+    server_tool_kinds: &["server_tool_use"],
+    end: StreamEnd { done: false, kinds: &["message_stop"], finish_reason: true },
+    normalise: disjoint_usage,
+    ..PLAIN
+};
+
+/// `converse` and `converse-stream`.
+pub(in crate::provider) static CONVERSE: Dialect = Dialect {
+    name: "bedrock.converse",
+    request: &[("messages", Presence, Prompt)],
+    response: &[CONVERSE_RESPONSE, &[("__type", Scalar, ErrorType)]],
+    headers: &[REQUEST_ID, ERROR_TYPE],
+    envelopes: CONVERSE_EVENTS,
+    tool_kinds: &["tool_use"],
+    server_tool_kinds: &["server_tool_use"],
+    end: StreamEnd { done: false, kinds: &["metadata"], finish_reason: true },
+    normalise: disjoint_usage,
+    ..PLAIN
+};
+
+const REQUEST_ID: (&str, Field) = ("x-amzn-requestid", ResponseId);
+const ERROR_TYPE: (&str, Field) = ("x-amzn-errortype", ErrorType);
+
+/// Events that are a member of their document in Nova's own stream, and a header in Converse's.
+const CONVERSE_EVENTS: &[&str] =
+    &["messageStart", "contentBlockStart", "contentBlockDelta", "messageStop", "metadata"];
+
+/// Converse, and Nova's own bodies. Cache counts come under two names, with the same value.
+const CONVERSE_RESPONSE: &[Path] = &[
+    ("stopReason", Scalar, FinishReason),
+    ("output.message.content[].toolUse", Presence, Tool),
+    ("output.message.content[].toolUse.name", Scalar, ToolName),
+    ("output.message.content[].toolUse.type", Scalar, ToolKind),
+    ("contentBlockIndex", Scalar, ToolIndex),
+    ("start.toolUse", Presence, Tool),
+    ("start.toolUse.toolUseId", Scalar, ToolId),
+    ("start.toolUse.name", Scalar, ToolName),
+    ("start.toolUse.type", Scalar, ToolKind),
+    ("delta.text", Presence, Content),
+    ("delta.toolUse.input", Presence, Content),
+    ("delta.reasoningContent.text", Presence, Content),
+    ("usage", Presence, UsageObject),
+    ("usage.inputTokens", Scalar, Count(Input)),
+    ("usage.outputTokens", Scalar, Count(Output)),
+    ("usage.cacheReadInputTokens", Scalar, Count(CacheRead)),
+    ("usage.cacheReadInputTokenCount", Scalar, Count(CacheRead)),
+    ("usage.cacheWriteInputTokens", Scalar, Count(CacheCreation)),
+    ("usage.cacheWriteInputTokenCount", Scalar, Count(CacheCreation)),
+];
+
+/// What the other families call things.
+const FAMILIES: &[Path] = &[
+    // Those that speak like OpenAI: Jamba, DeepSeek, gpt-oss, Qwen, Mistral's chat models.
+    ("choices[].stop_reason", Scalar, StopReason),
+    ("usage.prompt_tokens", Scalar, Count(WholeInput)),
+    ("usage.completion_tokens", Scalar, Count(Output)),
+    ("usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.completion_tokens_details.reasoning_tokens", Scalar, Count(Reasoning)),
+    // Titan: text and embeddings.
+    ("inputTextTokenCount", Scalar, Count(Input)),
+    ("totalOutputTextTokenCount", Scalar, Count(Output)),
+    ("completionReason", Scalar, FinishReason),
+    ("outputText", Presence, Content),
+    ("results[]", Presence, Choice),
+    ("results[].tokenCount", Scalar, Add(Output)),
+    ("results[].completionReason", Scalar, FinishReason),
+    // Llama.
+    ("prompt_token_count", Scalar, Count(Input)),
+    ("generation_token_count", Scalar, Count(Output)),
+    ("generation", Presence, Content),
+    // Mistral's text models.
+    ("outputs[]", Presence, Choice),
+    ("outputs[].stop_reason", Scalar, FinishReason),
+    ("outputs[].text", Presence, Content),
+    // Cohere.
+    ("finish_reason", Scalar, FinishReason),
+    ("text", Presence, Content),
+    ("tool_calls[]", Presence, Tool),
+    ("tool_calls[].name", Scalar, ToolName),
+    ("generations[]", Presence, Choice),
+    ("generations[].finish_reason", Scalar, FinishReason),
+    ("generations[].text", Presence, Content),
+    // AI21's Jurassic, and Claude before it had messages.
+    ("completions[]", Presence, Choice),
+    ("completions[].finishReason.reason", Scalar, FinishReason),
+    ("completion", Presence, Content),
+    ("amazon-bedrock-invocationMetrics", Presence, Terminator),
+    ("amazon-bedrock-invocationMetrics.inputTokenCount", Scalar, Count(InputElsewhere)),
+    ("amazon-bedrock-invocationMetrics.outputTokenCount", Scalar, Count(OutputElsewhere)),
+    ("amazon-bedrock-invocationMetrics.cacheReadInputTokenCount", Scalar, Count(CacheReadElsewhere)),
+    ("amazon-bedrock-invocationMetrics.cacheWriteInputTokenCount", Scalar, Count(CacheCreationElsewhere)),
+    ("__type", Scalar, ErrorType),
+];

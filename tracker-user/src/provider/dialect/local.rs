@@ -1,0 +1,117 @@
+//! Servers of open models with an API of their own: Ollama, llama.cpp, Hugging Face's TGI; and
+//! watsonx, which took over TGI's words.
+//!
+//! Sources: their API references and, for all but watsonx and llama.cpp, recordings.
+
+use super::{
+    Counter::{Input, InputElsewhere, Output, OutputElsewhere},
+    Dialect,
+    Field::{
+        Choice, Content, Count, Error, ErrorCode, ErrorType, FinishReason, Finished, Model, Prompt,
+        ResponseId, ResponseModel, Terminator, Tool, ToolId, ToolName, Usage as UsageObject,
+    },
+    PLAIN, StreamEnd,
+};
+use crate::provider::json::Want::{Presence, Scalar};
+
+/// Ollama's `chat`, `generate`, `embed`: lines of JSON unless the request says no.
+pub(in crate::provider) static OLLAMA: Dialect = Dialect {
+    name: "ollama",
+    request: &[
+        ("model", Scalar, Model),
+        ("messages", Presence, Prompt),
+        ("prompt", Presence, Prompt),
+        ("input", Presence, Prompt),
+    ],
+    response: &[&[
+        ("model", Scalar, ResponseModel),
+        ("done", Presence, Terminator),
+        ("done_reason", Scalar, FinishReason),
+        // Absent where the whole prompt was in the cache.
+        ("prompt_eval_count", Scalar, Count(Input)),
+        ("eval_count", Scalar, Count(Output)),
+        ("message.content", Presence, Content),
+        ("message.thinking", Presence, Content),
+        ("message.tool_calls[]", Presence, Tool),
+        ("message.tool_calls[].id", Scalar, ToolId),
+        ("message.tool_calls[].function.name", Scalar, ToolName),
+        ("response", Presence, Content),
+        ("thinking", Presence, Content),
+        ("error", Presence, Error),
+    ]],
+    end: StreamEnd { done: false, kinds: &[], finish_reason: true },
+    ..PLAIN
+};
+
+/// llama.cpp's `completion`.
+pub(in crate::provider) static COMPLETION: Dialect = Dialect {
+    name: "llamacpp.completion",
+    request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    response: &[&[
+        ("model", Scalar, ResponseModel),
+        ("content", Presence, Content),
+        ("stop", Presence, Terminator),
+        ("stop_type", Scalar, FinishReason),
+        ("tokens_evaluated", Scalar, Count(Input)),
+        ("tokens_predicted", Scalar, Count(Output)),
+        ("error", Presence, Error),
+        ("error.type", Scalar, ErrorType),
+        ("error.code", Scalar, ErrorCode),
+    ]],
+    unfinished: &["none"],
+    nameless: true,
+    ..PLAIN
+};
+
+/// TGI's `generate`, and Hugging Face's inference API. There are counts only where the request asked
+/// for details.
+pub(in crate::provider) static GENERATE: Dialect = Dialect {
+    name: "tgi.generate",
+    request: &[("inputs", Presence, Prompt)],
+    response: &[&[
+        ("token.text", Presence, Content),
+        ("generated_text", Presence, Finished),
+        ("details", Presence, UsageObject),
+        ("details.finish_reason", Scalar, FinishReason),
+        ("details.input_length", Scalar, Count(Input)),
+        ("details.generated_tokens", Scalar, Count(Output)),
+        ("error", Presence, Error),
+        ("error_type", Scalar, ErrorType),
+    ]],
+    headers: &[("x-prompt-tokens", Count(InputElsewhere)), ("x-generated-tokens", Count(OutputElsewhere))],
+    nameless: true,
+    ..PLAIN
+};
+
+/// watsonx's `text/generation`, `text/chat` and `text/embeddings`. Streamed counts are cumulative.
+pub(in crate::provider) static WATSONX: Dialect = Dialect {
+    name: "watsonx",
+    request: &[
+        ("model_id", Scalar, Model),
+        ("input", Presence, Prompt),
+        ("inputs", Presence, Prompt),
+        ("messages", Presence, Prompt),
+    ],
+    response: &[&[
+        ("id", Scalar, ResponseId),
+        ("model_id", Scalar, ResponseModel),
+        ("results[]", Presence, Choice),
+        ("results[].generated_text", Presence, Content),
+        ("results[].stop_reason", Scalar, FinishReason),
+        ("results[].input_token_count", Scalar, Count(InputElsewhere)),
+        ("results[].generated_token_count", Scalar, Count(OutputElsewhere)),
+        ("input_token_count", Scalar, Count(Input)),
+        ("choices[]", Presence, Choice),
+        ("choices[].finish_reason", Scalar, FinishReason),
+        ("choices[].delta.content", Presence, Content),
+        ("choices[].message.tool_calls[]", Presence, Tool),
+        ("choices[].message.tool_calls[].function.name", Scalar, ToolName),
+        ("usage", Presence, UsageObject),
+        ("usage.prompt_tokens", Scalar, Count(Input)),
+        ("usage.completion_tokens", Scalar, Count(Output)),
+        ("errors[]", Presence, Error),
+        ("errors[].code", Scalar, ErrorCode),
+    ]],
+    unfinished: &["not_finished"],
+    ..PLAIN
+};
