@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     attribution::{self, Attribution},
     capture::{
-        AttachError, AttachedHook, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
+        AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
         KernelLog, Ring, Verdict, Verdicts,
         discovery::{self, Attach, Discovery, ProcessEvent},
     },
@@ -313,11 +313,15 @@ impl Work {
 pub(crate) struct KernelAttacher(pub(crate) Kernel);
 
 impl Attach for KernelAttacher {
-    type Link = AttachedHook;
+    type Link = AttachedHooks;
     type Error = AttachError;
 
-    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<AttachedHook, AttachError> {
-        self.0.attach(hook, file)
+    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
+        self.0.attach(hooks, file)
+    }
+
+    fn detach(&mut self, links: Vec<AttachedHooks>) {
+        AttachedHooks::detach_all(links);
     }
 }
 
