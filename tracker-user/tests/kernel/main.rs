@@ -187,7 +187,7 @@ fn an_ignored_connection_is_not_heard_of_again() {
         return;
     };
     let mut run = capture.spawn(&["steps", "1000", "ex"]);
-    capture.wait_until(&mut run, |run| run.delivered() == 2000);
+    capture.wait_until(&mut run, |run| run.delivered() == 2000 && !run.ends.is_empty());
     let connections = run.connections();
     assert_eq!(connections.len(), 2);
     let ignored = *connections.iter().find(|id| id.ssl == run.ends[0].ssl).expect("the client's end");
