@@ -1,6 +1,6 @@
 //! Functions that move plaintext, from entry to return.
 
-use core::ptr;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     EbpfContext,
@@ -39,16 +39,19 @@ fn transfer_return(context: RetProbeContext) -> u32 {
 
 /// Entry and return of such a function, where the kernel has sessions (`BPF_TRACE_UPROBE_SESSION`,
 /// Linux 6.13). What it answers at the entry says whether it is to be run at the return: 1 for no.
-#[uprobe]
-fn transfer_session(context: ProbeContext) -> u32 {
+// Without the macro, which makes every answer 0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+extern "C" fn transfer_session(context: *mut c_void) -> u32 {
     // SAFETY: the context is the one that the program was given.
-    let probed = unsafe { bpf_get_func_ip(context.as_ptr()) };
+    let probed = unsafe { bpf_get_func_ip(context) };
+    let entry = ProbeContext::new(context);
     // At the entry the thread is at the probe. At the return it is where the function was called: a
     // function that returned to its own first instruction would not return.
-    if registers::instruction(&context) == probed {
-        u32::from(!on_entry(&context))
+    if registers::instruction(&entry) == probed {
+        u32::from(!on_entry(&entry))
     } else {
-        on_return(&RetProbeContext::new(context.as_ptr()));
+        on_return(&RetProbeContext::new(context));
         0
     }
 }
