@@ -25,8 +25,8 @@ use tokio::{
 use crate::{
     attribution::{self, Attribution},
     capture::{
-        AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
-        KernelLog, Ring, Verdict, Verdicts,
+        AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
+        KernelConfig, KernelLog, Ring, Verdict, Verdicts,
         discovery::{self, Attach, Discovery, ProcessEvent},
     },
     cli::RunArgs,

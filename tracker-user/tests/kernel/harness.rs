@@ -13,8 +13,8 @@ use std::{
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use llm_tracker::capture::{
-    AttachedHooks, Attachment, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind, Kernel,
-    KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
+    AttachedHooks, Attachment, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind,
+    Kernel, KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use tempfile::TempDir;

@@ -75,7 +75,11 @@ impl<L> Object<L> {
             }
             let refused: HashSet<usize> = refused.into_iter().map(|(index, _)| index).collect();
             let hooked = || {
-                plan.hooks.iter().enumerate().filter(|(index, _)| !refused.contains(index)).map(|(_, hook)| hook)
+                plan.hooks
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, _)| !refused.contains(index))
+                    .map(|(_, hook)| hook)
             };
             if hooked().any(|hook| matches!(hook.kind, HookKind::Transfer(_))) {
                 stack.link = Some(link);

@@ -221,11 +221,13 @@ impl Multi {
     }
 
     fn attach_transfers(&self, path: &Path, hooks: &[Ready]) -> Result<Vec<Probe>, Refused> {
-        let entries = places(hooks, |hook, transfer| Place { offset: hook.entry_offset, cookie: transfer.cookie.0 });
+        let entries =
+            places(hooks, |hook, transfer| Place { offset: hook.entry_offset, cookie: transfer.cookie.0 });
         Ok(match &self.transfers {
             Transfers::Session(program) => vec![probe(program, path, &entries)?],
             Transfers::Pair { on_entry, on_return } => {
-                let returns = places(hooks, |_, transfer| Place { offset: transfer.return_offset, cookie: 0 });
+                let returns =
+                    places(hooks, |_, transfer| Place { offset: transfer.return_offset, cookie: 0 });
                 let on_return = probe(on_return, path, &returns)?;
                 vec![probe(on_entry, path, &entries)?, on_return]
             }
@@ -244,10 +246,9 @@ fn places(hooks: &[Ready], place: impl Fn(&Ready, Transfer) -> Place) -> Vec<Pla
 }
 
 fn probe(program: &Program, path: &Path, places: &[Place]) -> Result<Probe, Refused> {
-    let link = program.attach(path, places).map_err(|error| Refused {
-        offset: places.first().map_or(0, |place| place.offset),
-        error,
-    })?;
+    let link = program
+        .attach(path, places)
+        .map_err(|error| Refused { offset: places.first().map_or(0, |place| place.offset), error })?;
     Ok(Probe::Multi { _link: link })
 }
 

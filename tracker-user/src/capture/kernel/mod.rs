@@ -170,7 +170,8 @@ impl Kernel {
         {
             return Err(LoadError::KernelTooOld { found: format!("{version:?}") });
         }
-        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads, debug, attachment } = *config;
+        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads, debug, attachment } =
+            *config;
         let ring_bytes = ring_bytes.clamp(SMALLEST_RING, LARGEST_RING).next_power_of_two();
         let call_cap_bytes = call_cap_bytes.clamp(1, MAX_CALL_CAP);
         let wake_up_bytes = ring_bytes / 4;

@@ -157,9 +157,7 @@ impl Multi {
         let linked = link(object, ebpf)?;
         let load = |name, attach_type, flags| load(&linked, name, attach_type, flags);
         let transfers = match kind {
-            Attachment::Session => {
-                Transfers::Session(load("transfer_session", BPF_TRACE_UPROBE_SESSION, 0)?)
-            }
+            Attachment::Session => Transfers::Session(load("transfer_session", BPF_TRACE_UPROBE_SESSION, 0)?),
             Attachment::Multi => Transfers::Pair {
                 on_entry: load("transfer_entry", BPF_TRACE_UPROBE_MULTI, 0)?,
                 on_return: load("transfer_return", BPF_TRACE_UPROBE_MULTI, BPF_F_UPROBE_MULTI_RETURN)?,
@@ -208,12 +206,7 @@ const fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-fn load(
-    object: &Object,
-    name: &'static str,
-    attach_type: u32,
-    flags: u32,
-) -> Result<Program, Unavailable> {
+fn load(object: &Object, name: &'static str, attach_type: u32, flags: u32) -> Result<Program, Unavailable> {
     let program = object.programs.get(name);
     let function = program.and_then(|program| object.functions.get(&program.function_key()));
     let (Some(program), Some(function)) = (program, function) else {
@@ -263,8 +256,9 @@ fn address<T>(pointer: *const T) -> u64 {
 /// points to is as the command expects it. The command returns a new descriptor.
 unsafe fn bpf<T>(command: bpf_cmd, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise. The kernel reads `size_of::<T>()` bytes and takes the rest for zero.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command as c_long, std::ptr::from_ref(attributes), size_of::<T>()) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as c_long, std::ptr::from_ref(attributes), size_of::<T>())
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
