@@ -172,8 +172,7 @@ fn transferred(context: &RetProbeContext, call: &mut Call, result: u64) -> bool 
         // On the stack: a kernel with hardened usercopy would have to find out what a map value is.
         let mut stored = 0_u64;
         // SAFETY: 8 bytes as destination; any address may be tried as source.
-        let error =
-            unsafe { bpf_probe_read_user((&raw mut stored).cast(), 8, call.done as *const _) };
+        let error = unsafe { bpf_probe_read_user((&raw mut stored).cast(), 8, call.done as *const _) };
         call.transferred = stored;
         if error != 0 {
             count(Counter::CountUnreadable, 1);
