@@ -13,6 +13,8 @@ mod machine {
     pub(super) const ARGUMENTS: [usize; 6] = [14, 13, 12, 11, 9, 8];
     /// rax.
     pub(super) const RESULT: usize = 10;
+    /// rip.
+    pub(super) const INSTRUCTION: usize = 16;
     /// rsp.
     pub(super) const STACK: usize = 19;
     /// The return instruction pops the return address, so the stack pointer after it is above the
@@ -27,6 +29,8 @@ mod machine {
     pub(super) const ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
     /// x0.
     pub(super) const RESULT: usize = 0;
+    /// pc.
+    pub(super) const INSTRUCTION: usize = 32;
     /// sp.
     pub(super) const STACK: usize = 31;
     /// The return address is in a register.
@@ -46,6 +50,12 @@ pub(crate) fn argument<const N: usize>(context: &impl EbpfContext) -> u64 {
 #[inline(always)]
 pub(crate) fn result(context: &impl EbpfContext) -> u64 {
     word(context, machine::RESULT)
+}
+
+/// The instruction that the thread is at.
+#[inline(always)]
+pub(crate) fn instruction(context: &impl EbpfContext) -> u64 {
+    word(context, machine::INSTRUCTION)
 }
 
 /// The stack pointer.

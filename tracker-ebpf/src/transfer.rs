@@ -1,11 +1,11 @@
 //! Functions that move plaintext, from entry to return.
 
-use core::ptr;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_NOEXIST,
-    helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_probe_read_user},
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns, bpf_probe_read_user},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -26,28 +26,60 @@ static NO_CALL: Call = Call::NONE;
 /// Entry of a function `(SSL *, buffer, length, ...)`.
 #[uprobe]
 fn transfer_entry(context: ProbeContext) -> u32 {
-    let thread = current_thread();
-    let key =
-        ConnectionKey { tgid: (thread >> 32) as u32, reserved: 0, ssl: registers::argument::<1>(&context) };
-    if let Some(known) = CONNECTIONS.get_ptr(&key) {
-        // SAFETY: a map value; one that is reused at this moment gives a verdict that is as good.
-        if unsafe { (*known).verdict } == verdict::IGNORE {
-            return 0;
-        }
-    }
-    enter(&context, thread, key.ssl);
+    let _ = on_entry(&context);
     0
 }
 
+/// Return of any function that has [`transfer_entry`].
+#[uretprobe]
+fn transfer_return(context: RetProbeContext) -> u32 {
+    on_return(&context);
+    0
+}
+
+/// Entry and return of such a function, where the kernel has sessions (`BPF_TRACE_UPROBE_SESSION`,
+/// Linux 6.13). What it answers at the entry says whether it is to be run at the return: 1 for no.
+// Without the macro, which makes every answer 0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+extern "C" fn transfer_session(context: *mut c_void) -> u32 {
+    // SAFETY: the context is the one that the program was given.
+    let probed = unsafe { bpf_get_func_ip(context) };
+    let entry = ProbeContext::new(context);
+    // At the entry the thread is at the probe. At the return it is where the function was called: a
+    // function that returned to its own first instruction would not return.
+    if registers::instruction(&entry) == probed {
+        u32::from(!on_entry(&entry))
+    } else {
+        on_return(&RetProbeContext::new(context));
+        0
+    }
+}
+
+/// Follows a call, unless it is of no interest; whether its return is.
+#[inline(always)]
+fn on_entry(context: &ProbeContext) -> bool {
+    let thread = current_thread();
+    let key =
+        ConnectionKey { tgid: (thread >> 32) as u32, reserved: 0, ssl: registers::argument::<1>(context) };
+    if let Some(known) = CONNECTIONS.get_ptr(&key) {
+        // SAFETY: a map value; one that is reused at this moment gives a verdict that is as good.
+        if unsafe { (*known).verdict } == verdict::IGNORE {
+            return false;
+        }
+    }
+    enter(context, thread, key.ssl)
+}
+
 #[inline(never)]
-fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
+fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     let stack = registers::stack(context);
     // SAFETY: null, or the map value of this thread, which nobody else touches.
     let Some(call) = (unsafe { call_of(thread).as_mut() }) else {
         count(Counter::CallsFull, 1);
         log::calls_full(context, thread);
         connection::end(thread, ssl);
-        return;
+        return false;
     };
     let buffer = registers::argument::<2>(context);
     if call.active != 0 {
@@ -58,7 +90,7 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
                 count(Counter::NestedElsewhere, 1);
                 connection::end(thread, ssl);
             }
-            return;
+            return false;
         }
         if stack == call.stack && call.connection.ssl == ssl && call.buffer == buffer {
             // The function jumped to this one: one call, and this one knows better.
@@ -93,6 +125,7 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) {
     call.stack = stack;
     call.cookie = cookie;
     call.active = 1;
+    true
 }
 
 /// The calling thread's entry in `CALLS`, made where there is none; null where there is no room.
@@ -105,22 +138,22 @@ fn call_of(thread: u64) -> *mut Call {
     CALLS.get_ptr_mut(&thread).unwrap_or(ptr::null_mut())
 }
 
-/// Return of any function that has [`transfer_entry`].
-#[uretprobe]
-fn transfer_return(context: RetProbeContext) -> u32 {
+/// Ends the call that the thread is in, and delivers what it moved.
+#[inline(always)]
+fn on_return(context: &RetProbeContext) {
     let thread = current_thread();
     let Some(call) = CALLS.get_ptr_mut(&thread) else {
-        return 0;
+        return;
     };
     // SAFETY: the map value of this thread, which nobody else touches.
     let call = unsafe { &mut *call };
-    if call.active == 0 || !registers::returns_from(call.stack, registers::stack(&context)) {
-        return 0;
+    if call.active == 0 || !registers::returns_from(call.stack, registers::stack(context)) {
+        return;
     }
     call.active = 0;
     // `int`, in all functions: only its lower half is defined.
-    let result = registers::result(&context) as i32;
-    if result > 0 && transferred(&context, call, result as u64) {
+    let result = registers::result(context) as i32;
+    if result > 0 && transferred(context, call, result as u64) {
         // SAFETY: takes no argument.
         call.timestamp = unsafe { bpf_ktime_get_ns() };
         count(Counter::Calls, 1);
@@ -129,7 +162,6 @@ fn transfer_return(context: RetProbeContext) -> u32 {
             deliver::deliver(call);
         }
     }
-    0
 }
 
 /// Finds out how much a successful call moved; `false` where that is nothing, or not known.
@@ -137,9 +169,11 @@ fn transfer_return(context: RetProbeContext) -> u32 {
 fn transferred(context: &RetProbeContext, call: &mut Call, result: u64) -> bool {
     call.transferred = result;
     if call.done != 0 {
-        // SAFETY: a map value of 8 bytes as destination; any address may be tried as source.
-        let error =
-            unsafe { bpf_probe_read_user((&raw mut call.transferred).cast(), 8, call.done as *const _) };
+        // On the stack: a kernel with hardened usercopy would have to find out what a map value is.
+        let mut stored = 0_u64;
+        // SAFETY: 8 bytes as destination; any address may be tried as source.
+        let error = unsafe { bpf_probe_read_user((&raw mut stored).cast(), 8, call.done as *const _) };
+        call.transferred = stored;
         if error != 0 {
             count(Counter::CountUnreadable, 1);
             log::misread(context, call);

@@ -12,7 +12,7 @@ pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};
 pub use event::{CaptureEvent, Opened, Verdict};
 pub use hook::{Hook, HookKind, HookPlan, Transferred};
 pub use kernel::{
-    AttachError, AttachedHook, Connections, Counters, Kernel, KernelConfig, KernelCounters, KernelLog,
-    LoadError, Verdicts,
+    AttachError, Attached, AttachedHooks, Attachment, Connections, Counters, Kernel, KernelConfig,
+    KernelCounters, KernelLog, LoadError, Verdicts,
 };
 pub use ring::Ring;

@@ -27,8 +27,8 @@ use tokio::{
 use crate::{
     attribution::{self, Attribution},
     capture::{
-        AttachError, AttachedHook, CaptureEvent, ConnectionId, Connections, Hook, Kernel, KernelConfig,
-        KernelLog, Ring, Timestamp, Verdict, Verdicts,
+        AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
+        KernelConfig, KernelLog, Ring, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Discovery, ProcessEvent},
     },
     cli::RunArgs,
@@ -323,11 +323,15 @@ impl Work {
 pub(crate) struct KernelAttacher(pub(crate) Kernel);
 
 impl Attach for KernelAttacher {
-    type Link = AttachedHook;
+    type Link = AttachedHooks;
     type Error = AttachError;
 
-    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<AttachedHook, AttachError> {
-        self.0.attach(hook, file)
+    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
+        self.0.attach(hooks, file)
+    }
+
+    fn detach(&mut self, links: Vec<AttachedHooks>) {
+        AttachedHooks::detach_all(links);
     }
 }
 

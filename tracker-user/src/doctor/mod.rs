@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     capture::{
-        Kernel,
+        Attachment, Kernel,
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
     cli::{DoctorArgs, RunArgs},
@@ -41,7 +41,11 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let mut good = environment::suffices(&checks);
     if good {
         match try_all(&config) {
-            Ok((snapshot, processes)) => describe(&snapshot, processes, &mut report)?,
+            Ok((snapshot, processes, attachment)) => {
+                writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
+                writeln!(report, "ok    {:<14} attached by {attachment}", "probes")?;
+                describe(&snapshot, processes, &mut report)?;
+            }
             Err(error) => {
                 good = false;
                 writeln!(report, "FAIL  {:<14} {error:#}", "kernel side")?;
@@ -60,8 +64,9 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
 
 /// Does what the daemon does at its start: loads the kernel side and hooks what is in use. Everything
 /// is taken back before it returns.
-fn try_all(config: &Config) -> Result<(Snapshot, usize)> {
+fn try_all(config: &Config) -> Result<(Snapshot, usize, Attachment)> {
     let kernel = Kernel::load(daemon::KERNEL_OBJECT, &daemon::kernel_config(&config.capture))?;
+    let attachment = kernel.attachment();
     let processes = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&processes);
     let discovery =
@@ -72,13 +77,12 @@ fn try_all(config: &Config) -> Result<(Snapshot, usize)> {
         })?;
     let snapshot = discovery.snapshot();
     discovery.stop();
-    Ok((snapshot, processes.load(Ordering::Relaxed)))
+    Ok((snapshot, processes.load(Ordering::Relaxed), attachment))
 }
 
 /// Puts into words what was found.
 fn describe(snapshot: &Snapshot, processes: usize, report: &mut String) -> Result<(), std::fmt::Error> {
     let Snapshot { objects, counters, polling_because } = snapshot;
-    writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
     match polling_because {
         None => writeln!(report, "ok    {:<14} the kernel tells of new mappings", "discovery")?,
         Some(because) => writeln!(

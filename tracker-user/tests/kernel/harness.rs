@@ -1,6 +1,7 @@
 //! Compiles and runs `tls.c`, hooks its libssl, and compares what was captured with what it says.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io::{BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -12,8 +13,8 @@ use std::{
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use llm_tracker::capture::{
-    AttachedHook, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind, Kernel,
-    KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
+    AttachedHooks, Attachment, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind,
+    Kernel, KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use tempfile::TempDir;
@@ -21,6 +22,16 @@ use tokio::runtime::Runtime;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+thread_local! {
+    static ATTACHMENT: Cell<Option<Attachment>> = const { Cell::new(None) };
+}
+
+/// Runs a test with probes attached in one way.
+pub(crate) fn by(attachment: Attachment, test: fn()) {
+    ATTACHMENT.set(Some(attachment));
+    test();
+}
 
 /// Which functions to hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +50,12 @@ pub(crate) fn pattern(seed: u64, position: u64) -> u8 {
 pub(crate) fn skip_without_bpf(capture: Result<Capture, LoadError>) -> Option<Capture> {
     match capture {
         Ok(capture) => Some(capture),
-        Err(error @ (LoadError::NotPermitted { .. } | LoadError::NoBpf | LoadError::KernelTooOld { .. })) => {
+        Err(
+            error @ (LoadError::NotPermitted { .. }
+            | LoadError::NoBpf
+            | LoadError::KernelTooOld { .. }
+            | LoadError::NoSuchLinks { .. }),
+        ) => {
             eprintln!("SKIPPED, nothing was tested: {error}");
             None
         }
@@ -49,7 +65,7 @@ pub(crate) fn skip_without_bpf(capture: Result<Capture, LoadError>) -> Option<Ca
 
 /// The kernel side, attached to a libssl that only this test's processes map.
 pub(crate) struct Capture {
-    _hooks: Vec<AttachedHook>,
+    _hooks: AttachedHooks,
     _kernel: Kernel,
     ring: Ring,
     pub(crate) verdicts: Verdicts,
@@ -62,16 +78,15 @@ pub(crate) struct Capture {
 
 impl Capture {
     pub(crate) fn start(probes: Probes, config: &KernelConfig) -> Result<Self, LoadError> {
-        let mut kernel = Kernel::load(llm_tracker::daemon::KERNEL_OBJECT, config)?;
+        let config = KernelConfig { attachment: ATTACHMENT.get(), ..*config };
+        let mut kernel = Kernel::load(llm_tracker::daemon::KERNEL_OBJECT, &config)?;
         let libraries = TempDir::new().expect("a temporary directory");
         let library = libraries.path().join("libssl.so.3");
         std::fs::copy(system_libssl(), &library).expect("a copy of libssl");
-        let hooks = hooks(&library, probes)
-            .iter()
-            .map(|hook| kernel.attach(hook, &library).expect("a probe"))
-            .collect();
+        let attached = kernel.attach(&hooks(&library, probes), &library);
+        assert!(attached.refused.is_empty(), "{:?}", attached.refused);
         Ok(Self {
-            _hooks: hooks,
+            _hooks: attached.link,
             ring: kernel.take_ring()?,
             verdicts: kernel.take_verdicts()?,
             connections: kernel.take_connections()?,

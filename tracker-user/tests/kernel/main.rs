@@ -13,6 +13,50 @@ use std::{collections::HashSet, time::Duration};
 use harness::{Capture, Probes, Run, pattern, skip_without_bpf};
 use llm_tracker::capture::{CaptureEvent, ConnectionId, Direction, KernelConfig, Verdict};
 
+/// Runs each test once for each way to attach probes.
+macro_rules! by_each_attachment {
+    ($($test:ident,)+) => { $(
+        mod $test {
+            use llm_tracker::capture::Attachment;
+
+            #[test]
+            fn session() {
+                crate::harness::by(Attachment::Session, super::$test);
+            }
+
+            #[test]
+            fn multi() {
+                crate::harness::by(Attachment::Multi, super::$test);
+            }
+
+            #[test]
+            fn perf() {
+                crate::harness::by(Attachment::Perf, super::$test);
+            }
+        }
+    )+ };
+}
+
+by_each_attachment! {
+    plain_functions_by_their_public_names,
+    ex_functions_by_their_public_names,
+    all_functions_by_the_internal_ones,
+    a_call_inside_a_call_counts_once,
+    every_size_of_record,
+    a_write_that_is_retried_is_seen_once,
+    forked_processes_share_a_pointer_and_no_connection,
+    a_pointer_that_is_used_again_is_another_connection,
+    threads_do_not_mix,
+    what_a_full_ring_loses_is_counted_to_the_byte,
+    what_is_past_the_cap_is_counted_to_the_byte,
+    an_ignored_connection_is_not_heard_of_again,
+    a_call_that_never_returns_ends_its_connection,
+    the_kernel_side_says_what_went_wrong_when_asked,
+    a_call_on_another_connection_inside_a_call_ends_that_one,
+    threads_that_are_too_many_are_counted_and_end_their_connections,
+    a_quiet_ring_wakes_nobody,
+}
+
 /// Runs a scenario to its end and checks that each end of each connection was seen in full.
 fn expect_everything(probes: Probes, config: &KernelConfig, arguments: &[&str]) -> Option<(Capture, Run)> {
     let mut capture = skip_without_bpf(Capture::start(probes, config))?;
@@ -29,17 +73,14 @@ fn expect_everything(probes: Probes, config: &KernelConfig, arguments: &[&str]) 
     Some((capture, run))
 }
 
-#[test]
 fn plain_functions_by_their_public_names() {
     let _ = expect_everything(Probes::Public, &KernelConfig::default(), &["exchange", "200000", "plain"]);
 }
 
-#[test]
 fn ex_functions_by_their_public_names() {
     let _ = expect_everything(Probes::Public, &KernelConfig::default(), &["exchange", "200000", "ex"]);
 }
 
-#[test]
 fn all_functions_by_the_internal_ones() {
     for functions in ["plain", "ex"] {
         let seen =
@@ -58,7 +99,6 @@ fn all_functions_by_the_internal_ones() {
     }
 }
 
-#[test]
 fn a_call_inside_a_call_counts_once() {
     for functions in ["plain", "ex"] {
         if let Some((capture, _)) =
@@ -69,7 +109,6 @@ fn a_call_inside_a_call_counts_once() {
     }
 }
 
-#[test]
 fn every_size_of_record() {
     for size in
         ["1", "255", "256", "257", "1024", "1025", "4096", "4097", "16384", "16385", "32768", "262144"]
@@ -81,7 +120,6 @@ fn every_size_of_record() {
     }
 }
 
-#[test]
 fn a_write_that_is_retried_is_seen_once() {
     for probes in [Probes::Public, Probes::Internal] {
         for functions in ["plain", "ex"] {
@@ -93,7 +131,6 @@ fn a_write_that_is_retried_is_seen_once() {
     }
 }
 
-#[test]
 fn forked_processes_share_a_pointer_and_no_connection() {
     let seen = expect_everything(Probes::Internal, &KernelConfig::default(), &["fork", "3000", "ex"]);
     let Some((_, run)) = seen else { return };
@@ -103,7 +140,6 @@ fn forked_processes_share_a_pointer_and_no_connection() {
     assert_eq!(client.iter().map(|id| id.generation).collect::<HashSet<_>>().len(), 2, "{client:?}");
 }
 
-#[test]
 fn a_pointer_that_is_used_again_is_another_connection() {
     let seen = expect_everything(Probes::Internal, &KernelConfig::default(), &["reuse", "500", "plain"]);
     let Some((mut capture, run)) = seen else { return };
@@ -117,13 +153,11 @@ fn a_pointer_that_is_used_again_is_another_connection() {
     assert_eq!(capture.connections.forget(|_| true), 0);
 }
 
-#[test]
 fn threads_do_not_mix() {
     let config = KernelConfig { ring_bytes: 128 << 20, ..KernelConfig::default() };
     let _ = expect_everything(Probes::Both, &config, &["threads"]);
 }
 
-#[test]
 fn what_a_full_ring_loses_is_counted_to_the_byte() {
     let config = KernelConfig { ring_bytes: 64 << 10, ..KernelConfig::default() };
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &config)) else { return };
@@ -136,7 +170,6 @@ fn what_a_full_ring_loses_is_counted_to_the_byte() {
     assert_eq!(run.delivered() + counters.lost_bytes(), counters.bytes);
 }
 
-#[test]
 fn what_is_past_the_cap_is_counted_to_the_byte() {
     let config = KernelConfig { call_cap_bytes: 30_000, ..KernelConfig::default() };
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &config)) else { return };
@@ -148,7 +181,6 @@ fn what_is_past_the_cap_is_counted_to_the_byte() {
     assert_eq!(run.delivered() + counters.lost_bytes(), counters.bytes);
 }
 
-#[test]
 fn an_ignored_connection_is_not_heard_of_again() {
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
     else {
@@ -175,7 +207,6 @@ fn an_ignored_connection_is_not_heard_of_again() {
     assert_eq!(capture.counters().calls - before, 2 + 1, "one call found out, the next did nothing");
 }
 
-#[test]
 fn a_call_that_never_returns_ends_its_connection() {
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
     else {
@@ -188,7 +219,6 @@ fn a_call_that_never_returns_ends_its_connection() {
     assert!(run.closed().iter().any(|id| id.ssl == left), "the abandoned connection goes on");
 }
 
-#[test]
 fn the_kernel_side_says_what_went_wrong_when_asked() {
     let config = KernelConfig { debug: true, ..KernelConfig::default() };
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &config)) else { return };
@@ -197,7 +227,6 @@ fn the_kernel_side_says_what_went_wrong_when_asked() {
     assert!(said.contains("a call never returned"), "{said:?}");
 }
 
-#[test]
 fn a_call_on_another_connection_inside_a_call_ends_that_one() {
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
     else {
@@ -214,7 +243,6 @@ fn a_call_on_another_connection_inside_a_call_ends_that_one() {
     assert_eq!(inner, 1, "the connection with the hole was not ended");
 }
 
-#[test]
 fn threads_that_are_too_many_are_counted_and_end_their_connections() {
     let config = KernelConfig { max_threads: 4, ring_bytes: 128 << 20, ..KernelConfig::default() };
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &config)) else { return };
@@ -227,7 +255,6 @@ fn threads_that_are_too_many_are_counted_and_end_their_connections() {
     run.check_complete();
 }
 
-#[test]
 fn a_quiet_ring_wakes_nobody() {
     let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
     else {

@@ -32,29 +32,27 @@ use rustix::event::{EventfdFlags, eventfd};
 pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 
-use super::Hook;
+use super::{Attached, Hook};
 use table::Table;
 use worker::{Shared, Worker};
 
 /// Puts probes into files.
 pub trait Attach {
-    /// A probe in place.
+    /// The probes of one call in place.
     type Link;
-    /// Why it could not be put there.
+    /// Why a function could not be probed.
     type Error: Display;
 
-    /// Probes one function in a file, for all processes that map it.
+    /// Probes functions of a file, for all processes that map it; those that cannot be are told by their
+    /// index, and nothing of them is left in place.
     ///
     /// `file` is good during this call only. It leads to the inode itself (`/proc/self/fd/N`): the
     /// kernel accepts it for a uprobe even where the file is deleted or out of sight.
-    ///
-    /// # Errors
-    /// Whatever the kernel says; nothing is left in place then.
-    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<Self::Link, Self::Error>;
+    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<Self::Link, Self::Error>;
 
-    /// Takes the probe away.
-    fn detach(&mut self, link: Self::Link) {
-        drop(link);
+    /// Takes probes away, and returns when they are.
+    fn detach(&mut self, links: Vec<Self::Link>) {
+        drop(links);
     }
 }
 
@@ -184,8 +182,8 @@ pub fn survey() -> Result<Snapshot, Error> {
     impl Attach for Nothing {
         type Link = ();
         type Error = Infallible;
-        fn attach(&mut self, _: &Hook, _: &Path) -> Result<(), Infallible> {
-            Ok(())
+        fn attach(&mut self, _: &[Hook], _: &Path) -> Attached<(), Infallible> {
+            Attached { link: (), refused: Vec::new() }
         }
     }
     maps::check().map_err(Error::Proc)?;

@@ -9,13 +9,13 @@ use std::time::Instant;
 use super::Attach;
 use super::file::Version;
 use super::report::{Counters, ObjectReport, State};
-use crate::capture::HookKind;
 use crate::capture::locate::{Located, Reason};
+use crate::capture::{Attached, HookKind};
 
 /// One TLS stack in the file.
 struct Stack<L> {
     located: Located,
-    links: Vec<L>,
+    link: Option<L>,
     functions: Vec<&'static str>,
     emulated: bool,
     failed: Vec<String>,
@@ -55,7 +55,7 @@ impl<L> Object<L> {
     }
 
     pub(super) fn is_hooked(&self) -> bool {
-        self.stacks.iter().any(|stack| !stack.links.is_empty())
+        self.stacks.iter().any(|stack| stack.link.is_some())
     }
 
     /// Since when its hooks linger for nobody.
@@ -74,29 +74,30 @@ impl<L> Object<L> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         for stack in &mut self.stacks {
             let Ok(plan) = &stack.located.plan else { continue };
-            let mut transfers = false;
-            for hook in &plan.hooks {
-                match attacher.attach(hook, &path) {
-                    Ok(link) => {
-                        transfers |= matches!(hook.kind, HookKind::Transfer(_));
-                        stack.links.push(link);
-                        stack.functions.push(hook.function);
-                        stack.emulated &= hook.emulated;
-                    }
-                    Err(error) => {
-                        counters.attach_failures += 1;
-                        tracing::warn!(object = self.path, function = hook.function, %error, "not hooked");
-                        stack.failed.push(format!("{}: {error}", hook.function));
-                    }
-                }
+            let Attached { link, refused } = attacher.attach(&plan.hooks, &path);
+            for (index, error) in &refused {
+                let function = plan.hooks.get(*index).map_or("?", |hook| hook.function);
+                counters.attach_failures += 1;
+                tracing::warn!(object = self.path, function, %error, "not hooked");
+                stack.failed.push(format!("{function}: {error}"));
             }
-            if transfers {
+            let refused: HashSet<usize> = refused.into_iter().map(|(index, _)| index).collect();
+            let hooked = || {
+                plan.hooks
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, _)| !refused.contains(index))
+                    .map(|(_, hook)| hook)
+            };
+            if hooked().any(|hook| matches!(hook.kind, HookKind::Transfer(_))) {
+                stack.link = Some(link);
+                stack.functions = hooked().map(|hook| hook.function).collect();
+                stack.emulated = hooked().all(|hook| hook.emulated);
                 counters.attached += 1;
                 tracing::info!(object = self.path, stack = plan.stack, functions = ?stack.functions, "hooked");
             } else {
                 // The end of connections that are not seen is of no use.
-                stack.links.drain(..).for_each(|link| attacher.detach(link));
-                stack.functions.clear();
+                attacher.detach(vec![link]);
                 self.attempts = self.attempts.saturating_add(1);
             }
         }
@@ -104,16 +105,23 @@ impl<L> Object<L> {
 
     /// Takes all hooks away.
     pub(super) fn unhook<A: Attach<Link = L>>(&mut self, attacher: &mut A, counters: &mut Counters) {
+        attacher.detach(self.release(counters));
+    }
+
+    /// Hands over what keeps the hooks in place, to be detached.
+    pub(super) fn release(&mut self, counters: &mut Counters) -> Vec<L> {
+        let mut links = Vec::new();
         for stack in &mut self.stacks {
-            if !stack.links.is_empty() {
+            if let Some(link) = stack.link.take() {
                 counters.detached += 1;
                 tracing::info!(object = self.path, stack = stack.located.stack, "unhooked");
+                links.push(link);
             }
-            stack.links.drain(..).for_each(|link| attacher.detach(link));
             stack.functions.clear();
             stack.failed.clear();
             stack.emulated = true;
         }
+        links
     }
 
     pub(super) fn reports(&self) -> impl Iterator<Item = ObjectReport> {
@@ -128,13 +136,13 @@ impl<L> Object<L> {
 
 impl<L> Stack<L> {
     fn new(located: Located) -> Self {
-        Self { located, links: Vec::new(), functions: Vec::new(), emulated: true, failed: Vec::new() }
+        Self { located, link: None, functions: Vec::new(), emulated: true, failed: Vec::new() }
     }
 
     fn state(&self) -> State {
         match &self.located.plan {
             Err(reason) => State::NotHooked { reason: reason.clone() },
-            Ok(_) if self.links.is_empty() => {
+            Ok(_) if self.link.is_none() => {
                 State::NotHooked { reason: Reason::AttachFailed(self.failed.join("; ")) }
             }
             Ok(_) => State::Hooked {

@@ -398,10 +398,13 @@ impl<A: Attach> Table<A> {
         }
     }
 
-    /// Takes all hooks away. No process is gone by that.
+    /// Takes all hooks away, all at once. No process is gone by that.
     pub(super) fn clear(&mut self) {
-        let all: Vec<Identity> = self.objects.keys().copied().collect();
-        all.into_iter().for_each(|identity| self.drop_object(identity));
+        let counters = &mut self.counters;
+        let links = self.objects.values_mut().flat_map(|object| object.release(counters)).collect();
+        self.attacher.detach(links);
+        self.objects.clear();
+        self.processes.clear();
         self.events.clear();
     }
 

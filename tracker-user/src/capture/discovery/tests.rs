@@ -24,22 +24,30 @@ struct Recorder {
 }
 
 impl Attach for Recorder {
-    type Link = u64;
+    /// The inode, once for each function.
+    type Link = Vec<u64>;
     type Error = &'static str;
 
-    fn attach(&mut self, hook: &Hook, file: &Path) -> Result<u64, &'static str> {
-        if self.refuse.contains(&hook.function) {
-            return Err("refused by the test");
-        }
+    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<Vec<u64>, &'static str> {
         let at = Instant::now();
         let inode = fs::metadata(file).unwrap().ino();
-        self.told.send(Told::Attached { function: hook.function, inode, at }).unwrap();
-        Ok(inode)
+        let (mut link, mut refused) = (Vec::new(), Vec::new());
+        for (index, hook) in hooks.iter().enumerate() {
+            if self.refuse.contains(&hook.function) {
+                refused.push((index, "refused by the test"));
+            } else {
+                self.told.send(Told::Attached { function: hook.function, inode, at }).unwrap();
+                link.push(inode);
+            }
+        }
+        Attached { link, refused }
     }
 
-    fn detach(&mut self, inode: u64) {
-        // The receiver may have gone before the handle.
-        let _ = self.told.send(Told::Detached { inode });
+    fn detach(&mut self, links: Vec<Vec<u64>>) {
+        for inode in links.into_iter().flatten() {
+            // The receiver may have gone before the handle.
+            let _ = self.told.send(Told::Detached { inode });
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod attach;
 mod log;
 mod maps;
+mod multi;
 
 use std::io;
 
@@ -19,11 +20,12 @@ use aya::{
 };
 use tracker_common::record::{LARGEST_TIER, MAX_CALL_CAP};
 
-pub use attach::{AttachError, AttachedHook};
+pub use attach::{AttachError, Attached, AttachedHooks};
 pub use log::KernelLog;
 pub use maps::{Connections, Counters, KernelCounters, Verdicts};
 
 use super::Ring;
+use multi::{Multi, Unavailable};
 
 /// The oldest kernel that has what the kernel side needs: `bpf_get_attach_cookie`, and the link that
 /// carries the cookie.
@@ -48,6 +50,30 @@ pub struct KernelConfig {
     /// Whether the kernel side writes messages, for [`Kernel::take_log`]. Costs nothing where not:
     /// the verifier removes them.
     pub debug: bool,
+    /// How to attach probes; absent for the best way that the kernel knows.
+    pub attachment: Option<Attachment>,
+}
+
+/// How probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// One link for all transfer functions of a file, with one program that is run at their returns only
+    /// where it asked for that at their entries (Linux 6.13).
+    Session,
+    /// One link for all entries of a file and one for all returns (Linux 6.6).
+    Multi,
+    /// A perf event for each probe.
+    Perf,
+}
+
+impl std::fmt::Display for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Session => "uprobe session links",
+            Self::Multi => "uprobe multi links",
+            Self::Perf => "perf events",
+        })
+    }
 }
 
 impl Default for KernelConfig {
@@ -58,6 +84,7 @@ impl Default for KernelConfig {
             max_connections: 64 << 10,
             max_threads: 16 << 10,
             debug: false,
+            attachment: None,
         }
     }
 }
@@ -95,6 +122,14 @@ pub enum LoadError {
         #[source]
         source: ProgramError,
     },
+    /// The kernel has not the way to attach probes that was asked for.
+    #[error("this kernel cannot attach probes by {attachment}: {reason}")]
+    NoSuchLinks {
+        /// What was asked for.
+        attachment: Attachment,
+        /// Why not.
+        reason: String,
+    },
     /// The object is not one of this version's.
     #[error("the embedded kernel side is not usable: {what}; build again with `cargo xtask build`")]
     BadObject {
@@ -107,10 +142,13 @@ pub enum LoadError {
 }
 
 /// The loaded kernel side. Dropping it detaches everything that was attached through it, except
-/// what an [`AttachedHook`] holds, which detaches when that is dropped.
+/// what [`AttachedHooks`] hold, which detach when they are dropped.
 #[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Absent where probes are attached through perf.
+    multi: Option<Multi>,
+    attachment: Attachment,
 }
 
 /// The transfer entry, transfer return and free programs, all of them uprobes.
@@ -132,7 +170,8 @@ impl Kernel {
         {
             return Err(LoadError::KernelTooOld { found: format!("{version:?}") });
         }
-        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads, debug } = *config;
+        let KernelConfig { ring_bytes, call_cap_bytes, max_connections, max_threads, debug, attachment } =
+            *config;
         let ring_bytes = ring_bytes.clamp(SMALLEST_RING, LARGEST_RING).next_power_of_two();
         let call_cap_bytes = call_cap_bytes.clamp(1, MAX_CALL_CAP);
         let wake_up_bytes = ring_bytes / 4;
@@ -147,9 +186,13 @@ impl Kernel {
             .override_global(aya_log::LEVEL, &log_level, true)
             .load(object)
             .map_err(|error| explain(error, "creating BPF maps"))?;
-        let mut kernel = Self { ebpf };
-        for name in PROBES {
-            kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
+        let (attachment, multi) = choose(object, &ebpf, attachment)?;
+        tracing::info!(by = %attachment, "probes are attached");
+        let mut kernel = Self { ebpf, multi, attachment };
+        if kernel.multi.is_none() {
+            for name in PROBES {
+                kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
+            }
         }
         for (name, tracepoint) in TRACEPOINTS {
             let program: &mut RawTracePoint =
@@ -158,6 +201,12 @@ impl Kernel {
             program.attach(tracepoint).map_err(|source| rejected(name, source))?;
         }
         Ok(kernel)
+    }
+
+    /// How probes are attached.
+    #[must_use]
+    pub const fn attachment(&self) -> Attachment {
+        self.attachment
     }
 
     /// Takes the ring out, to be read by one reader.
@@ -218,6 +267,28 @@ impl Kernel {
     fn probe(&mut self, name: &'static str) -> Result<&mut UProbe, LoadError> {
         self.ebpf.program_mut(name).and_then(|p| p.try_into().ok()).ok_or_else(|| missing(name))
     }
+}
+
+/// The wanted way to attach probes or, where none is wanted, the best that the kernel knows.
+fn choose(
+    object: &[u8],
+    ebpf: &Ebpf,
+    wanted: Option<Attachment>,
+) -> Result<(Attachment, Option<Multi>), LoadError> {
+    for kind in [Attachment::Session, Attachment::Multi] {
+        if wanted.is_some_and(|wanted| wanted != kind) {
+            continue;
+        }
+        match Multi::load(object, ebpf, kind) {
+            Ok(multi) => return Ok((kind, Some(multi))),
+            Err(error) if wanted.is_some() => {
+                return Err(LoadError::NoSuchLinks { attachment: kind, reason: error.to_string() });
+            }
+            Err(Unavailable::NoLinks) => {}
+            Err(error) => tracing::warn!(%error, "no {kind}"),
+        }
+    }
+    Ok((Attachment::Perf, None))
 }
 
 fn missing(name: &str) -> LoadError {
