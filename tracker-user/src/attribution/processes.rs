@@ -177,10 +177,14 @@ impl Attribution {
                         }
                         return origin;
                     }
-                    self.fill_in(pid, opened);
+                    if let Some(entry) = self.entries.get_mut(&pid) {
+                        entry.verified = Instant::now();
+                    }
                 }
             }
         }
+        // An exec may have been over before it could be read, or only a zombie was left to read.
+        self.fill_in(pid, opened);
         self.origin(pid, opened.cgroup_id)
     }
 
@@ -311,17 +315,17 @@ impl Attribution {
 
     /// Fills what could not be read with what the kernel said.
     fn fill_in(&mut self, pid: u32, opened: &Opened) {
-        let exe = self.exe(pid, &opened.comm, opened.at);
+        let Some(entry) = self.entries.get(&pid) else { return };
+        let Process { name, exe, uid, .. } = &entry.origin.process;
+        if name.is_some() && exe.is_some() && uid.is_some() {
+            return;
+        }
+        let late = if exe.is_none() { self.exe(pid, &opened.comm, opened.at) } else { None };
         let Some(entry) = self.entries.get_mut(&pid) else { return };
-        entry.verified = Instant::now();
-        if entry.origin.process.name.is_none() || entry.origin.process.uid.is_none() {
-            let process = &mut Arc::make_mut(&mut entry.origin).process;
-            process.name.get_or_insert_with(|| opened.comm.clone());
-            process.uid.get_or_insert(opened.uid);
-        }
-        if entry.origin.process.exe.is_none() && exe.is_some() {
-            Arc::make_mut(&mut entry.origin).process.exe = exe;
-        }
+        let process = &mut Arc::make_mut(&mut entry.origin).process;
+        process.name.get_or_insert_with(|| opened.comm.clone());
+        process.uid.get_or_insert(opened.uid);
+        process.exe = process.exe.take().or(late);
     }
 
     fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<String> {

@@ -123,6 +123,14 @@ fn a_program_that_proc_was_too_late_for_is_asked_for_elsewhere() {
     let mut attribution = Attribution::new(host.config()).with_programs(late);
     assert_eq!(exe(&attribution.opened(&opened(10, "wget", 6))), Some("/usr/bin/wget"));
     assert_eq!(exe(&attribution.opened(&opened(11, "wget", 6))), None);
+    // Found by discovery when its exec was just over; what is left of it is a zombie.
+    let mut attribution = Attribution::new(host.config()).with_programs(Late(Arc::new(true.into())));
+    host.start(10, "sh", ticks(5), "/a");
+    attribution.observe(10);
+    host.stop(10);
+    attribution.exec(10);
+    let origin = attribution.opened(&opened(10, "wget", 6));
+    assert_eq!((name(&origin), exe(&origin)), (Some("wget"), Some("/usr/bin/wget")));
     // What `/proc` says is not asked for.
     host.start(12, "wget", ticks(5), "/a");
     let mut origin = Origin::clone(&attribution.opened(&opened(12, "wget", 6)));
