@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    clock::WallClock,
+    clock::{self, WallClock},
     self_metrics::Status,
     unknown::UnknownHosts,
     verdict::{Evidence, Speaks},
@@ -25,6 +25,11 @@ const MAX_CONNECTIONS: usize = 1 << 20;
 /// How long a connection that was given up is remembered, so that what the kernel had sent before
 /// it heard of it does not make it anew, nanoseconds.
 const FORGET_AFTER: u64 = 5_000_000_000;
+/// How long a record may wait for the executable of a process that is gone, nanoseconds. It is known as
+/// soon as discovery has read of the process's end.
+const WAIT_FOR_EXE: u64 = 100_000_000;
+/// Records that wait at most; what is over it goes out as it is.
+const MAX_WAITING: usize = 4096;
 
 /// Tells the kernel side what to do with a connection.
 pub(crate) trait SetVerdict {
@@ -81,6 +86,8 @@ pub(crate) struct Pipeline<V> {
     connections: HashMap<ConnectionId, Tracked>,
     by_process: HashMap<u32, Vec<ConnectionId>>,
     forget: VecDeque<(Timestamp, ConnectionId)>,
+    /// Records that lack only the executable, and since when.
+    waiting: VecDeque<(Timestamp, Record)>,
     counters: Counters,
     unknown_hosts: UnknownHosts,
 }
@@ -103,6 +110,7 @@ impl<V: SetVerdict> Pipeline<V> {
             connections: HashMap::new(),
             by_process: HashMap::new(),
             forget: VecDeque::new(),
+            waiting: VecDeque::new(),
             counters: Counters::default(),
             unknown_hosts: UnknownHosts::default(),
         }
@@ -141,6 +149,7 @@ impl<V: SetVerdict> Pipeline<V> {
     /// What is due now and then.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.clock.refresh();
+        self.release(now, WAIT_FOR_EXE);
         while let Some(&(at, connection)) = self.forget.front()
             && now.0.saturating_sub(at.0) >= FORGET_AFTER
         {
@@ -163,6 +172,7 @@ impl<V: SetVerdict> Pipeline<V> {
             self.close(connection, now);
         }
         self.by_process.clear();
+        self.release(now, 0);
     }
 
     /// What is known of it now.
@@ -296,12 +306,40 @@ impl<V: SetVerdict> Pipeline<V> {
 
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
         self.unknown_hosts.count(call.provider, call.server_address.as_deref());
-        let mut origin = Origin::clone(origin);
-        // What was too early to be known at the first sight of the connection may be known by now.
-        self.attribution.complete(&mut origin, call.started);
-        let record = Record { started_unix_nanos: self.clock.unix_nanos(call.started), call, origin };
+        let mut record = Record {
+            started_unix_nanos: self.clock.unix_nanos(call.started),
+            call,
+            origin: Origin::clone(origin),
+        };
+        if !self.complete(&mut record) && self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((clock::now(), record));
+        } else {
+            self.deliver(&record);
+        }
+    }
+
+    /// Adds what was not known yet at the first sight of the connection, and says whether there is
+    /// nothing to wait for.
+    fn complete(&self, record: &mut Record) -> bool {
+        self.attribution.complete(&mut record.origin, record.call.started);
+        let process = &record.origin.process;
+        process.exe.is_some() || process.name.is_none()
+    }
+
+    /// Delivers the waiting records that are complete, or that have waited for so many nanoseconds.
+    fn release(&mut self, now: Timestamp, patience: u64) {
+        for (since, mut record) in std::mem::take(&mut self.waiting) {
+            if self.complete(&mut record) || now.0.saturating_sub(since.0) >= patience {
+                self.deliver(&record);
+            } else {
+                self.waiting.push_back((since, record));
+            }
+        }
+    }
+
+    fn deliver(&self, record: &Record) {
         for sink in &self.sinks {
-            sink.record(&record);
+            sink.record(record);
         }
     }
 }
