@@ -18,9 +18,9 @@ pub const EXIT: u32 = 5;
 
 /// Room for payload in the records of each size, in bytes. A call's bytes go into as many of the
 /// largest as they fill, and the rest into the smallest that holds it.
-pub const TIERS: [usize; 4] = [256, 1024, 4096, 16 * 1024];
+pub const TIERS: [usize; 5] = [256, 1024, 4096, 8 * 1024, 16 * 1024];
 /// The largest of [`TIERS`].
-pub const LARGEST_TIER: usize = TIERS[3];
+pub const LARGEST_TIER: usize = TIERS[4];
 /// The most that may be configured to be copied of one call, in bytes.
 pub const MAX_CALL_CAP: u32 = 4 << 20;
 

@@ -40,7 +40,7 @@ pub(crate) fn deliver(call: &mut Call) {
         if call.left < LARGEST_TIER as u64 {
             break;
         }
-        if !send::<{ TIERS[3] }>(call) {
+        if !send::<{ TIERS[4] }>(call) {
             return;
         }
     }
@@ -60,8 +60,10 @@ fn send_rest(call: &mut Call) {
         send::<{ TIERS[1] }>(call);
     } else if left <= TIERS[2] as u64 {
         send::<{ TIERS[2] }>(call);
-    } else {
+    } else if left <= TIERS[3] as u64 {
         send::<{ TIERS[3] }>(call);
+    } else {
+        send::<{ TIERS[4] }>(call);
     }
 }
 
