@@ -16,6 +16,10 @@ use crate::{
     registers,
 };
 
+/// Bytes of one direction of an undecided connection between two early wake-ups of the reader: it may
+/// know by then that they are copied for nothing.
+const UNDECIDED_BYTES: u64 = 32 << 10;
+
 /// Moves the connection of a call on by what the call transferred, and notes in the call where that
 /// began; `false` where it is not to be delivered.
 #[inline(never)]
@@ -41,6 +45,11 @@ pub(crate) fn advance(call: &mut Call) -> bool {
     // SAFETY: an aligned `u64` in a map value.
     call.offset = unsafe { atomic::fetch_add(position, call.transferred) };
     call.generation = connection.generation;
+    if connection.verdict == verdict::UNKNOWN
+        && call.offset / UNDECIDED_BYTES != (call.offset + call.transferred) / UNDECIDED_BYTES
+    {
+        deliver::hurry();
+    }
     if connection.reported == 0 && deliver::opened(call) {
         connection.reported = 1;
     }

@@ -107,6 +107,12 @@ fn send<const N: usize>(call: &mut Call) -> bool {
     true
 }
 
+/// Has the reader woken with the next record.
+#[inline(always)]
+pub(crate) fn hurry() {
+    LAST_WAKE_UP.store(0);
+}
+
 /// Reports the first sight of a call's connection; `false` where the ring is full.
 #[inline(never)]
 pub(crate) fn opened(call: &Call) -> bool {
@@ -130,7 +136,7 @@ pub(crate) fn opened(call: &Call) -> bool {
         bpf_get_current_comm((&raw mut (*record).comm).cast(), 16);
     }
     // The reader should look at the process while it is there: wake it with the bytes that follow.
-    LAST_WAKE_UP.store(0);
+    hurry();
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     true
 }
