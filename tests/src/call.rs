@@ -37,6 +37,11 @@ pub struct CallLine {
     pub usage_source: String,
     #[serde(default)]
     pub tool_calls: Vec<String>,
+    #[serde(default)]
+    pub server_tool_calls: Vec<String>,
+    pub service_tier: Option<String>,
+    #[serde(default)]
+    pub continued: bool,
     pub time_to_first_token_seconds: Option<f64>,
     pub duration_seconds: f64,
     pub cost_usd: Option<f64>,

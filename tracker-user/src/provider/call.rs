@@ -85,8 +85,7 @@ pub struct Call {
     pub server_tool_calls: Vec<String>,
     /// The service tier that answered, in the provider's words.
     pub service_tier: Option<String>,
-    /// What the provider says that the call costs, in the unit it bills in (US dollars wherever that
-    /// is known).
+    /// What the provider says that the call costs, in the unit it bills in; see [`Call::cost_usd`].
     pub cost: Option<f64>,
     /// The end of a call that was reported before: a response that is made in the background was asked
     /// for, and is done. It brings the usage, but is no further call.
@@ -95,4 +94,28 @@ pub struct Call {
     pub time_to_first_token_seconds: Option<f64>,
     /// From the request's first byte to the response's last, seconds.
     pub duration_seconds: f64,
+}
+
+impl Call {
+    /// What the provider says that the call costs, US dollars; absent where it does not say, or where
+    /// the unit is not known.
+    #[must_use]
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.cost.filter(|cost| cost.is_finite() && BILLS_IN_USD.contains(&self.provider))
+    }
+}
+
+/// Providers whose API references say that the cost in their answers is in US dollars.
+const BILLS_IN_USD: [&str; 3] = ["openrouter", "perplexity", "vercel_ai_gateway"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_biller_is_a_provider() {
+        for provider in BILLS_IN_USD {
+            assert!(super::super::vendors::VENDORS.iter().any(|vendor| vendor.provider == provider));
+        }
+    }
 }

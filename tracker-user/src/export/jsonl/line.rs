@@ -55,14 +55,14 @@ struct Line<'a> {
     server_tool_calls: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<f64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     continued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_token_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
     process: &'a Process,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<&'a str>,
@@ -93,7 +93,7 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         tool_calls,
         server_tool_calls,
         service_tier,
-        cost,
+        cost: _,
         continued,
         time_to_first_token_seconds,
         duration_seconds,
@@ -127,7 +127,7 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         tool_calls,
         server_tool_calls,
         service_tier: service_tier.as_deref(),
-        cost: cost.filter(|cost| cost.is_finite()),
+        cost_usd: call.cost_usd(),
         continued: *continued,
         // JSON has no infinity; it would be `null`.
         time_to_first_token_seconds: time_to_first_token_seconds.filter(|seconds| seconds.is_finite()),
@@ -158,7 +158,7 @@ mod tests {
             r#""cache_read_input_tokens":60,"cache_creation_input_tokens":10,"output_tokens":20,"#,
             r#""reasoning_tokens":5,"total_tokens":120,"usage_source":"reported","#,
             r#""tool_calls":["get_weather"],"server_tool_calls":["web_search"],"service_tier":"default","#,
-            r#""cost":0.25,"time_to_first_token_seconds":0.25,"duration_seconds":1.5,"#,
+            r#""time_to_first_token_seconds":0.25,"duration_seconds":1.5,"#,
             r#""process":{"pid":4711,"name":"python3","exe":"/usr/bin/python3.11","uid":1000,"user":"ada"},"#,
             r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"}}"#,
             "\n",
@@ -176,6 +176,18 @@ mod tests {
             "\n",
         );
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_cost_is_given_where_its_unit_is_known() {
+        let cost = |provider| {
+            let mut record = full();
+            record.call.provider = provider;
+            let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+            line.get("cost_usd").cloned()
+        };
+        assert_eq!(cost("openrouter"), Some(0.25.into()));
+        assert_eq!(cost("unknown"), None);
     }
 
     #[test]
