@@ -6,7 +6,7 @@
 //! at the end of each. Nothing else of a body is kept, not even for a moment longer than the bytes
 //! are there.
 //!
-//! A WebSocket is a conversation of many calls: [`realtime`] follows it and hands out one for each
+//! A WebSocket is a conversation of many calls: `realtime` follows it and hands out one for each
 //! response.
 //!
 //! A new provider is a row in `vendors`, a new API a table in `dialect`.
