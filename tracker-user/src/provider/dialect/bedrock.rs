@@ -18,7 +18,7 @@ use super::{
     PLAIN, Path, StreamEnd,
     anthropic::MESSAGES_RESPONSE,
     counts::disjoint_usage,
-    openai::CHAT_CHOICES,
+    openai::{CHAT_ASIDE, CHAT_CHOICES},
 };
 use crate::provider::json::Want::{Presence, Scalar};
 
@@ -34,7 +34,7 @@ pub(in crate::provider) static INVOKE_MODEL: Dialect = Dialect {
         ("inputText", Presence, Prompt),
         ("texts", Presence, Prompt),
     ],
-    response: &[MESSAGES_RESPONSE, CHAT_CHOICES, CONVERSE_RESPONSE, FAMILIES],
+    response: &[MESSAGES_RESPONSE, CHAT_CHOICES, CHAT_ASIDE, CONVERSE_RESPONSE, FAMILIES],
     headers: &[
         ("x-amzn-bedrock-input-token-count", Count(InputElsewhere)),
         ("x-amzn-bedrock-output-token-count", Count(OutputElsewhere)),

@@ -25,7 +25,7 @@ use crate::provider::{
 pub(in crate::provider) static CHAT: Dialect = Dialect {
     request: &[("model", Scalar, Model), ("messages", Presence, Prompt), ("prompt", Presence, Prompt)],
     name: "openai.chat",
-    response: &[CHAT_CHOICES, CHAT_USAGE],
+    response: &[CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE],
     normalise: chat_usage,
     ..PLAIN
 };
@@ -34,7 +34,7 @@ pub(in crate::provider) static CHAT: Dialect = Dialect {
 pub(in crate::provider) static WORKERS: Dialect = Dialect {
     name: "cloudflare.run",
     request: &[("messages", Presence, Prompt), ("prompt", Presence, Prompt), ("text", Presence, Prompt)],
-    response: &[CHAT_CHOICES, CHAT_USAGE, &[("response", Presence, Content)]],
+    response: &[CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE, &[("response", Presence, Content)]],
     envelopes: &["result"],
     ..CHAT
 };
@@ -50,7 +50,7 @@ pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
 pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
     name: "openai.embeddings",
     request: &[("model", Scalar, Model), ("input", Presence, Prompt)],
-    response: &[EMBEDDINGS_DATA, CHAT_USAGE],
+    response: &[EMBEDDINGS_DATA, CHAT_ASIDE, CHAT_USAGE],
     normalise: input_usage,
     ..CHAT
 };
@@ -128,6 +128,10 @@ pub(super) const CHAT_CHOICES: &[Path] = &[
     ("choices[].delta.function_call", Presence, Tool),
     ("choices[].delta.function_call.name", Scalar, ToolName),
     ("choices[].delta.function_call.arguments", Presence, Content),
+];
+
+/// What stands beside the choices, or what is in their place after a failure.
+pub(super) const CHAT_ASIDE: &[Path] = &[
     ("service_tier", Scalar, ServiceTier),
     ("error", Presence, Error),
     ("error.type", Scalar, ErrorType),
@@ -137,18 +141,8 @@ pub(super) const CHAT_CHOICES: &[Path] = &[
     ("code", Scalar, OuterCode),
 ];
 
-const EMBEDDINGS_DATA: &[Path] = &[
-    ("id", Scalar, ResponseId),
-    ("model", Scalar, ResponseModel),
-    ("data[].embedding", Presence, Own),
-    ("service_tier", Scalar, ServiceTier),
-    ("error", Presence, Error),
-    ("error.type", Scalar, ErrorType),
-    ("error.code", Scalar, ErrorCode),
-    ("error.status", Scalar, ErrorStatus),
-    ("type", Scalar, Kind),
-    ("code", Scalar, OuterCode),
-];
+const EMBEDDINGS_DATA: &[Path] =
+    &[("id", Scalar, ResponseId), ("model", Scalar, ResponseModel), ("data[].embedding", Presence, Own)];
 
 /// Their usage; everything is included in everything.
 pub(super) const CHAT_USAGE: &[Path] = &[
