@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use llm_tracker::capture::{HookKind, locate::locate};
+use llm_tracker::capture::{HookKind, Returns, locate::locate};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use perf_event_open_sys::{bindings::perf_event_attr, ioctls, perf_event_open};
 
@@ -164,7 +164,13 @@ pub fn our_sites(file: &Path) -> Result<Vec<Site>> {
         let plan = located.plan.with_context(|| format!("{} is not hooked", located.stack))?;
         for hook in plan.hooks.iter().filter(|hook| matches!(hook.kind, HookKind::Transfer(_))) {
             sites.push(Site { offset: hook.entry_offset, on_return: false });
-            sites.extend(hook.return_offset.map(|offset| Site { offset, on_return: true }));
+            match &hook.returns {
+                Returns::None => {}
+                Returns::Probe(offset) => sites.push(Site { offset: *offset, on_return: true }),
+                Returns::Instructions(offsets) => {
+                    sites.extend(offsets.iter().map(|&offset| Site { offset, on_return: false }));
+                }
+            }
         }
     }
     ensure!(!sites.is_empty(), "no TLS functions were located in {}", file.display());

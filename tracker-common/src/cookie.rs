@@ -7,11 +7,13 @@
 //! |---|---|
 //! | 0 | direction: 0 write, 1 read |
 //! | 8..16 | where the count is: 0 the return value, else the 1-based argument that points to it |
-//! | 16..24 | layout: [`LAYOUT_SSL`] |
+//! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`] |
 //! | others | reserved, zero |
 
 /// `(SSL *, buffer, length, ...)` in the registers of the calling convention.
 pub const LAYOUT_SSL: u8 = 0;
+/// `(*Conn, buffer, length, capacity)` in the registers of Go's calling convention.
+pub const LAYOUT_GO: u8 = 1;
 
 /// The direction bit of a connection that the process writes to.
 pub const WRITE: u32 = 0;
@@ -29,11 +31,12 @@ impl TransferCookie {
     /// The last argument that is in a register on every architecture.
     pub const LAST_DONE_ARGUMENT: u8 = 6;
 
-    /// Packs a cookie. `direction` is [`WRITE`] or [`READ`]; `done_argument` is 0 where the return
-    /// value is the count, else the 1-based argument that points to it.
+    /// Packs a cookie. `layout` is one of the constants above, `direction` is [`WRITE`] or [`READ`];
+    /// `done_argument` is 0 where the return value is the count, else the 1-based argument that points
+    /// to it.
     #[must_use]
-    pub const fn new(direction: u32, done_argument: u8) -> Self {
-        Self((direction & 1) as u64 | (done_argument as u64) << 8 | (LAYOUT_SSL as u64) << 16)
+    pub const fn new(layout: u8, direction: u32, done_argument: u8) -> Self {
+        Self((direction & 1) as u64 | (done_argument as u64) << 8 | (layout as u64) << 16)
     }
 
     /// [`WRITE`] or [`READ`].

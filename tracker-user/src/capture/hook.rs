@@ -5,10 +5,19 @@ use super::Direction;
 /// What a hooked function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HookKind {
-    /// Transfers plaintext: `(SSL *, buffer, length, ...)`.
+    /// Transfers plaintext: `(connection, buffer, length, ...)`.
     Transfer(Direction),
-    /// Ends a connection: `(SSL *)`.
+    /// Ends a connection: `(connection)`.
     Free,
+}
+
+/// What a function's arguments mean and where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `(SSL *, buffer, length, ...)`, in the registers of C's calling convention.
+    Ssl,
+    /// `(*Conn, buffer, length, capacity)`, in the registers of Go's.
+    Go,
 }
 
 /// Where a transfer function leaves the number of bytes that were really transferred.
@@ -20,6 +29,20 @@ pub enum Transferred {
     StoredThrough(u8),
 }
 
+/// Where the end of a function is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// Nowhere: only the entry matters.
+    None,
+    /// By a return probe that is set at this file offset, where the return address is on top of the
+    /// stack.
+    Probe(u64),
+    /// By plain probes at the instructions at these file offsets, each of which is passed once as the
+    /// function ends, with the result in place. For stacks that move, on which a return address must
+    /// not be replaced.
+    Instructions(Vec<u64>),
+}
+
 /// One function and the cheapest instructions at which its arguments and its result can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -27,12 +50,13 @@ pub struct Hook {
     pub kind: HookKind,
     /// Its name, for people.
     pub function: &'static str,
+    /// Where its arguments are.
+    pub layout: Layout,
     /// File offset of the instruction for the entry probe: the arguments are still in the registers
-    /// of the calling convention when it is reached.
+    /// of the layout when it is reached.
     pub entry_offset: u64,
-    /// File offset for the return probe, at which the return address is on top of the stack; absent
-    /// where only the entry matters.
-    pub return_offset: Option<u64>,
+    /// Where its end is seen.
+    pub returns: Returns,
     /// Where the byte count is.
     pub transferred: Transferred,
     /// Whether the kernel emulates the probed instruction; where not, a hit costs thirty times more.

@@ -14,7 +14,7 @@ use std::{
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use llm_tracker::capture::{
     AttachedHooks, Attachment, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind,
-    Kernel, KernelConfig, KernelCounters, KernelLog, LoadError, Ring, Transferred, Verdicts,
+    Kernel, KernelConfig, KernelCounters, KernelLog, Layout, LoadError, Returns, Ring, Transferred, Verdicts,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use tempfile::TempDir;
@@ -457,8 +457,9 @@ fn hooks(library: &Path, probes: Probes) -> Vec<Hook> {
     let hook = |kind, function, address, transferred| Hook {
         kind,
         function,
+        layout: Layout::Ssl,
         entry_offset: offset(address),
-        return_offset: Some(offset(address)),
+        returns: Returns::Probe(offset(address)),
         transferred,
         emulated: false,
     };

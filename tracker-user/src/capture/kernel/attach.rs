@@ -18,10 +18,11 @@ use aya::{
 use tracker_common::{TransferCookie, cookie};
 
 use super::{
-    Kernel,
-    multi::{Multi, Place, Program, Transfers},
+    Attachment, Kernel,
+    multi::{Multi, Place},
+    programs,
 };
-use crate::capture::{Direction, Hook, HookKind, Transferred};
+use crate::capture::{Direction, Hook, HookKind, Layout, Returns, Transferred};
 
 /// `ENOTSUPP`, which the kernel answers for an instruction that it cannot probe and which is no
 /// errno of user space.
@@ -60,7 +61,7 @@ impl AttachedHooks {
 enum Probe {
     /// One probe.
     Perf { _link: UProbeLink },
-    /// All of a kind in the file.
+    /// All of one program in the file.
     Multi { _link: OwnedFd },
 }
 
@@ -74,25 +75,20 @@ pub struct Attached<L, E> {
 }
 
 /// A hook that can be tried.
-#[derive(Clone, Copy)]
 struct Ready {
     index: usize,
     function: &'static str,
-    entry_offset: u64,
-    /// Absent where only the entry matters.
-    transfer: Option<Transfer>,
+    /// In this order: a call that is seen to begin is then seen to end.
+    sites: Vec<Site>,
 }
 
+/// A probe that a hook takes.
 #[derive(Clone, Copy)]
-struct Transfer {
-    return_offset: u64,
-    cookie: TransferCookie,
-}
-
-/// A place that the kernel refused.
-struct Refused {
-    offset: u64,
-    error: io::Error,
+struct Site {
+    program: &'static str,
+    /// Whether it is a return probe.
+    on_return: bool,
+    place: Place,
 }
 
 /// Why a function could not be hooked. None of it concerns any other function.
@@ -148,62 +144,63 @@ impl Kernel {
     /// `/proc/self/fd/N`; it is followed once. One that cannot be hooked fails no other.
     pub fn attach(&mut self, hooks: &[Hook], path: &Path) -> Attached<AttachedHooks, AttachError> {
         let mut refused = Vec::new();
-        let mut probes = Vec::new();
-        let mut one_by_one = Vec::new();
-        let (mut transfers, mut frees) = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
+        let sessions = self.attachment == Attachment::Session;
         for (index, hook) in hooks.iter().enumerate() {
-            match ready(index, hook) {
-                Ok(ready) => match (&self.multi, ready.transfer) {
-                    (Some(multi), Some(_)) if multi.suits(&ready) => transfers.push(ready),
-                    (Some(_), None) => frees.push(ready),
-                    _ => one_by_one.push(ready),
-                },
+            match sites(hook, sessions) {
+                Ok(sites) => ready.push(Ready { index, function: hook.function, sites }),
                 Err(error) => refused.push((index, error)),
             }
         }
-        if let Some(multi) = &self.multi {
-            attach_all(&transfers, |some| multi.attach_transfers(path, some), &mut probes, &mut refused);
-            attach_all(&frees, |some| multi.attach_frees(path, some), &mut probes, &mut refused);
-        }
-        for hook in one_by_one {
-            match self.attach_through_perf(&hook, path) {
-                Ok(made) => probes.extend(made),
-                Err(error) => refused.push((hook.index, error)),
+        // All at once or, where the kernel refuses that or cannot do it, each by itself.
+        let mut probes = match &self.multi {
+            Some(multi) => attach_together(multi, &ready, path).ok(),
+            None => None,
+        };
+        if probes.is_none() {
+            let mut made = Vec::new();
+            for hook in &ready {
+                let attached = match &self.multi {
+                    Some(multi) => attach_together(multi, std::slice::from_ref(hook), path),
+                    None => self.attach_through_perf(hook, path),
+                };
+                match attached {
+                    Ok(probes) => made.extend(probes),
+                    Err(error) => refused.push((hook.index, error)),
+                }
             }
+            probes = Some(made);
         }
-        Attached { link: AttachedHooks { _probes: probes }, refused }
+        Attached { link: AttachedHooks { _probes: probes.unwrap_or_default() }, refused }
     }
 
     /// Hooks one function, or nothing.
     fn attach_through_perf(&mut self, hook: &Ready, path: &Path) -> Result<Vec<Probe>, AttachError> {
-        let Ready { index: _, function, entry_offset, transfer } = *hook;
-        let Some(Transfer { return_offset, cookie }) = transfer else {
-            let link = self.attach_at("connection_free", function, path, entry_offset, None)?;
-            return Ok(vec![Probe::Perf { _link: link }]);
-        };
-        // The return first: a call that is seen to begin is then seen to end.
-        let on_return = self.attach_at("transfer_return", function, path, return_offset, None)?;
-        let on_entry = self.attach_at("transfer_entry", function, path, entry_offset, Some(cookie.0))?;
-        Ok(vec![Probe::Perf { _link: on_entry }, Probe::Perf { _link: on_return }])
+        let mut probes = Vec::new();
+        for site in &hook.sites {
+            probes.push(Probe::Perf { _link: self.attach_at(hook.function, path, site)? });
+        }
+        probes.reverse();
+        Ok(probes)
     }
 
     fn attach_at(
         &mut self,
-        program: &'static str,
         function: &'static str,
         path: &Path,
-        offset: u64,
-        cookie: Option<u64>,
+        site: &Site,
     ) -> Result<UProbeLink, AttachError> {
+        let Place { offset, cookie } = site.place;
         let program: &mut UProbe = self
             .ebpf
-            .program_mut(program)
+            .program_mut(site.program)
             .and_then(|p| p.try_into().ok())
             .ok_or(AttachError::BadHook { function, what: "the kernel side has no program for it" })?;
         if program.fd().is_err() {
             program.load().map_err(|source| AttachError::Other { function, source })?;
         }
-        let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
+        let location = UProbeAttachLocation::AbsoluteOffset(offset);
+        let point = UProbeAttachPoint { location, cookie: Some(cookie) };
         program
             .attach(point, path, UProbeScope::AllProcesses)
             .and_then(|link| program.take_link(link))
@@ -211,89 +208,67 @@ impl Kernel {
     }
 }
 
-impl Multi {
-    /// Whether links of this kind can do it: a session has its entry and its return at one place.
-    fn suits(&self, hook: &Ready) -> bool {
-        match self.transfers {
-            Transfers::Session(_) => hook.transfer.is_some_and(|t| t.return_offset == hook.entry_offset),
-            Transfers::Pair { .. } => true,
-        }
-    }
-
-    fn attach_transfers(&self, path: &Path, hooks: &[Ready]) -> Result<Vec<Probe>, Refused> {
-        let entries =
-            places(hooks, |hook, transfer| Place { offset: hook.entry_offset, cookie: transfer.cookie.0 });
-        Ok(match &self.transfers {
-            Transfers::Session(program) => vec![probe(program, path, &entries)?],
-            Transfers::Pair { on_entry, on_return } => {
-                let returns =
-                    places(hooks, |_, transfer| Place { offset: transfer.return_offset, cookie: 0 });
-                let on_return = probe(on_return, path, &returns)?;
-                vec![probe(on_entry, path, &entries)?, on_return]
-            }
-        })
-    }
-
-    fn attach_frees(&self, path: &Path, hooks: &[Ready]) -> Result<Vec<Probe>, Refused> {
-        let places: Vec<Place> =
-            hooks.iter().map(|hook| Place { offset: hook.entry_offset, cookie: 0 }).collect();
-        Ok(vec![probe(&self.free, path, &places)?])
-    }
-}
-
-fn places(hooks: &[Ready], place: impl Fn(&Ready, Transfer) -> Place) -> Vec<Place> {
-    hooks.iter().filter_map(|hook| hook.transfer.map(|transfer| place(hook, transfer))).collect()
-}
-
-fn probe(program: &Program, path: &Path, places: &[Place]) -> Result<Probe, Refused> {
-    let link = program
-        .attach(path, places)
-        .map_err(|error| Refused { offset: places.first().map_or(0, |place| place.offset), error })?;
-    Ok(Probe::Multi { _link: link })
-}
-
-/// Hooks all at once or, where the kernel refuses that, each by itself.
-fn attach_all(
-    hooks: &[Ready],
-    attach: impl Fn(&[Ready]) -> Result<Vec<Probe>, Refused>,
-    probes: &mut Vec<Probe>,
-    refused: &mut Vec<(usize, AttachError)>,
-) {
-    if hooks.is_empty() {
-        return;
-    }
-    if let Ok(made) = attach(hooks) {
-        probes.extend(made);
-        return;
-    }
+/// Hooks functions with one link for each program, or nothing.
+fn attach_together(multi: &Multi, hooks: &[Ready], path: &Path) -> Result<Vec<Probe>, AttachError> {
+    let mut links: Vec<(&Ready, Site, Vec<Place>)> = Vec::new();
     for hook in hooks {
-        match attach(std::slice::from_ref(hook)) {
-            Ok(made) => probes.extend(made),
-            Err(Refused { offset, error }) => {
-                refused.push((hook.index, explain("bpf_link_create", error, hook.function, offset)));
+        for &site in &hook.sites {
+            let same = |(_, other, _): &&mut (_, Site, _)| {
+                (other.program, other.on_return) == (site.program, site.on_return)
+            };
+            match links.iter_mut().find(same) {
+                Some((_, _, places)) => places.push(site.place),
+                None => links.push((hook, site, vec![site.place])),
             }
         }
     }
+    let mut probes = Vec::new();
+    for (Ready { function, .. }, Site { program, on_return, place }, places) in links {
+        let link = multi
+            .attach(program, on_return, path, &places)
+            .map_err(|error| explain("bpf_link_create", error, function, place.offset))?;
+        probes.push(Probe::Multi { _link: link });
+    }
+    probes.reverse();
+    Ok(probes)
 }
 
-/// Checks a hook.
-fn ready(index: usize, hook: &Hook) -> Result<Ready, AttachError> {
-    let Hook { kind, function, entry_offset, return_offset, transferred, emulated: _ } = *hook;
-    let transfer = match kind {
-        HookKind::Free => None,
-        HookKind::Transfer(direction) => Some(Transfer {
-            return_offset: return_offset
-                .ok_or(AttachError::BadHook { function, what: "no offset for the return probe" })?,
-            cookie: transfer_cookie(direction, transferred).ok_or(AttachError::BadHook {
-                function,
-                what: "the count is in no argument that is known",
-            })?,
-        }),
+/// The probes that a hook takes, those at its ends first.
+fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
+    let bad = |what| AttachError::BadHook { function: hook.function, what };
+    let programs = programs::of(hook.layout).ok_or_else(|| bad("the kernel side has no program for it"))?;
+    let site =
+        |program, on_return, offset, cookie| Site { program, on_return, place: Place { offset, cookie } };
+    let direction = match hook.kind {
+        HookKind::Free => return Ok(vec![site(programs.free, false, hook.entry_offset, 0)]),
+        HookKind::Transfer(direction) => direction,
     };
-    Ok(Ready { index, function, entry_offset, transfer })
+    let cookie = transfer_cookie(hook.layout, direction, hook.transferred)
+        .ok_or_else(|| bad("the count is in no argument that is known"))?
+        .0;
+    let mut sites: Vec<Site> = match (&hook.returns, programs.session) {
+        // A session has its entry and its return at one place.
+        (Returns::Probe(offset), Some(session)) if sessions && *offset == hook.entry_offset => {
+            return Ok(vec![site(session, false, hook.entry_offset, cookie)]);
+        }
+        (Returns::Probe(offset), _) => vec![site(programs.on_return, true, *offset, cookie)],
+        (Returns::Instructions(offsets), _) => {
+            offsets.iter().map(|&offset| site(programs.on_return, false, offset, cookie)).collect()
+        }
+        (Returns::None, _) => Vec::new(),
+    };
+    if sites.is_empty() {
+        return Err(bad("no place at which it is seen to end"));
+    }
+    sites.push(site(programs.entry, false, hook.entry_offset, cookie));
+    Ok(sites)
 }
 
-fn transfer_cookie(direction: Direction, transferred: Transferred) -> Option<TransferCookie> {
+fn transfer_cookie(layout: Layout, direction: Direction, transferred: Transferred) -> Option<TransferCookie> {
+    let layout = match layout {
+        Layout::Ssl => cookie::LAYOUT_SSL,
+        Layout::Go => cookie::LAYOUT_GO,
+    };
     let direction = match direction {
         Direction::Write => cookie::WRITE,
         Direction::Read => cookie::READ,
@@ -307,7 +282,7 @@ fn transfer_cookie(direction: Direction, transferred: Transferred) -> Option<Tra
         }
         Transferred::StoredThrough(_) => return None,
     };
-    Some(TransferCookie::new(direction, done_argument))
+    Some(TransferCookie::new(layout, direction, done_argument))
 }
 
 fn explain_program(error: ProgramError, function: &'static str, offset: u64) -> AttachError {

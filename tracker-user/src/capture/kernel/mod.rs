@@ -8,6 +8,7 @@ mod attach;
 mod log;
 mod maps;
 mod multi;
+mod programs;
 
 use std::io;
 
@@ -151,8 +152,6 @@ pub struct Kernel {
     attachment: Attachment,
 }
 
-/// The transfer entry, transfer return and free programs, all of them uprobes.
-const PROBES: [&str; 3] = ["transfer_entry", "transfer_return", "connection_free"];
 /// Programs on tracepoints, and the tracepoint of each.
 const TRACEPOINTS: [(&str, &str); 2] =
     [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
@@ -190,7 +189,7 @@ impl Kernel {
         tracing::info!(by = %attachment, "probes are attached");
         let mut kernel = Self { ebpf, multi, attachment };
         if kernel.multi.is_none() {
-            for name in PROBES {
+            for name in programs::ALL.iter().flat_map(|p| [p.entry, p.on_return, p.free]) {
                 kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
             }
         }

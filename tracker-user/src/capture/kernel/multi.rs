@@ -9,7 +9,7 @@
 //! object is taken apart once more and its programs are linked with those maps.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::{CString, c_long},
     io, mem,
     os::{
@@ -28,12 +28,15 @@ use aya_obj::{
     generated::{bpf_cmd, bpf_prog_type},
 };
 
-use super::Attachment;
+use super::{
+    Attachment,
+    programs::{self, Programs},
+};
 
 // `enum bpf_attach_type` (`include/uapi/linux/bpf.h`); aya-obj's is older than the second.
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
 const BPF_TRACE_UPROBE_SESSION: u32 = 57;
-/// The link's program runs at the returns.
+/// The probes of the link are return probes.
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
 /// Bytes of the verifier's log that are kept.
@@ -100,16 +103,14 @@ pub(super) enum Unavailable {
 
 /// A program for one kind of link.
 #[derive(Debug)]
-pub(super) struct Program {
+struct Program {
     fd: OwnedFd,
     attach_type: u32,
-    flags: u32,
 }
 
 impl Program {
-    /// Probes all the places in the file at `path`, for all processes, or none of them. Dropping the
-    /// descriptor takes the probes out.
-    pub(super) fn attach(&self, path: &Path, places: &[Place]) -> io::Result<OwnedFd> {
+    /// See [`Multi::attach`].
+    fn attach(&self, flags: u32, path: &Path, places: &[Place]) -> io::Result<OwnedFd> {
         let path = CString::new(path.as_os_str().as_bytes())?;
         let (offsets, cookies): (Vec<u64>, Vec<u64>) =
             places.iter().map(|place| (place.offset, place.cookie)).unzip();
@@ -120,7 +121,7 @@ impl Program {
             offsets: address(offsets.as_ptr()),
             cookies: address(cookies.as_ptr()),
             cnt: u32::try_from(places.len()).map_err(io::Error::other)?,
-            multi_flags: self.flags,
+            multi_flags: flags,
             ..LinkAttributes::default()
         };
         // SAFETY: a command that returns a descriptor; what the attributes point to outlives the call,
@@ -130,46 +131,57 @@ impl Program {
 
     /// Whether the kernel makes links of this kind: it finds fault with the path, and not before.
     fn links_exist(&self) -> bool {
-        let refused = self.attach(Path::new("/"), &[Place { offset: 0, cookie: 0 }]);
+        let refused = self.attach(0, Path::new("/"), &[Place { offset: 0, cookie: 0 }]);
         refused.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
     }
 }
 
-/// The programs for transfer functions.
+/// The programs for `uprobe_multi` links, by name.
 #[derive(Debug)]
-pub(super) enum Transfers {
-    /// One program for entry and return.
-    Session(Program),
-    /// One each.
-    Pair { on_entry: Program, on_return: Program },
-}
-
-/// The programs for `uprobe_multi` links.
-#[derive(Debug)]
-pub(super) struct Multi {
-    pub(super) transfers: Transfers,
-    pub(super) free: Program,
-}
+pub(super) struct Multi(HashMap<&'static str, Program>);
 
 impl Multi {
-    /// Loads the programs of one kind, to work on the maps of `ebpf`, made from the same object.
+    /// Loads the programs, and with [`Attachment::Session`] those for sessions as well, to work on the
+    /// maps of `ebpf`, made from the same object.
     pub(super) fn load(object: &[u8], ebpf: &Ebpf, kind: Attachment) -> Result<Self, Unavailable> {
-        let linked = link(object, ebpf)?;
-        let load = |name, attach_type, flags| load(&linked, name, attach_type, flags);
-        let transfers = match kind {
-            Attachment::Session => Transfers::Session(load("transfer_session", BPF_TRACE_UPROBE_SESSION, 0)?),
-            Attachment::Multi => Transfers::Pair {
-                on_entry: load("transfer_entry", BPF_TRACE_UPROBE_MULTI, 0)?,
-                on_return: load("transfer_return", BPF_TRACE_UPROBE_MULTI, BPF_F_UPROBE_MULTI_RETURN)?,
-            },
+        let wanted = match kind {
+            Attachment::Session => BPF_TRACE_UPROBE_SESSION,
+            Attachment::Multi => BPF_TRACE_UPROBE_MULTI,
             Attachment::Perf => return Err(Unavailable::NoLinks),
         };
-        let (Transfers::Session(first) | Transfers::Pair { on_entry: first, .. }) = &transfers;
-        if !first.links_exist() {
-            return Err(Unavailable::NoLinks);
+        let linked = link(object, ebpf)?;
+        let mut programs = HashMap::new();
+        let mut links_exist = false;
+        for Programs { entry, on_return, session, free } in programs::ALL {
+            let session = session.filter(|_| kind == Attachment::Session);
+            let plain = [entry, on_return, free].map(|name| (*name, BPF_TRACE_UPROBE_MULTI));
+            for (name, attach_type) in
+                session.map(|name| (name, BPF_TRACE_UPROBE_SESSION)).into_iter().chain(plain)
+            {
+                let program = load(&linked, name, attach_type)?;
+                if attach_type == wanted && !links_exist {
+                    links_exist = program.links_exist();
+                    if !links_exist {
+                        return Err(Unavailable::NoLinks);
+                    }
+                }
+                programs.insert(name, program);
+            }
         }
-        let free = load("connection_free", BPF_TRACE_UPROBE_MULTI, 0)?;
-        Ok(Self { transfers, free })
+        Ok(Self(programs))
+    }
+
+    /// Probes all the places in the file at `path`, for all processes, or none of them. Dropping the
+    /// descriptor takes the probes out. `on_return` sets return probes.
+    pub(super) fn attach(
+        &self,
+        program: &'static str,
+        on_return: bool,
+        path: &Path,
+        places: &[Place],
+    ) -> io::Result<OwnedFd> {
+        let program = self.0.get(program).ok_or_else(|| io::Error::other("no such program"))?;
+        program.attach(if on_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 }, path, places)
     }
 }
 
@@ -206,7 +218,7 @@ const fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-fn load(object: &Object, name: &'static str, attach_type: u32, flags: u32) -> Result<Program, Unavailable> {
+fn load(object: &Object, name: &'static str, attach_type: u32) -> Result<Program, Unavailable> {
     let program = object.programs.get(name);
     let function = program.and_then(|program| object.functions.get(&program.function_key()));
     let (Some(program), Some(function)) = (program, function) else {
@@ -241,7 +253,7 @@ fn load(object: &Object, name: &'static str, attach_type: u32, flags: u32) -> Re
             rejected(String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned(), error)
         })
     })?;
-    Ok(Program { fd, attach_type, flags })
+    Ok(Program { fd, attach_type })
 }
 
 fn address<T>(pointer: *const T) -> u64 {

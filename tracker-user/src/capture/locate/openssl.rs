@@ -8,7 +8,7 @@ use super::funnel::{self, Funnel};
 use super::probe::{self, Need, Point};
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
-use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred};
+use crate::capture::{Direction, Hook, HookKind, HookPlan, Layout, Returns, Transferred};
 
 /// What follows a function's entry is read up to here, to find branches back to it.
 const MAX_CODE: usize = 4096;
@@ -163,9 +163,13 @@ fn hook(
     Some(Hook {
         kind,
         function,
+        layout: Layout::Ssl,
         entry_offset,
         // At the same instruction, so that one exception serves both.
-        return_offset: matches!(kind, HookKind::Transfer(_)).then_some(entry_offset),
+        returns: match kind {
+            HookKind::Transfer(_) => Returns::Probe(entry_offset),
+            HookKind::Free => Returns::None,
+        },
         transferred,
         emulated: point.emulated,
     })

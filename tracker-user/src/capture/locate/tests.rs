@@ -8,7 +8,7 @@ use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::{Direction, Hook, HookKind, Transferred};
+use crate::capture::{Direction, Hook, HookKind, Returns, Transferred};
 
 /// The wrappers of OpenSSL 3.0 around a function that only they call. `FLAGS` is the argument that
 /// OpenSSL 3.3 put before the count.
@@ -152,7 +152,7 @@ fn the_internal_functions_are_found_in_optimised_code() {
                     let hook = hooks.iter().find(|hook| hook.function == name);
                     let hook = hook.unwrap_or_else(|| panic!("{what}: {name} not found: {hooks:?}"));
                     assert_eq!(hook.transferred, Transferred::StoredThrough(count), "{what}");
-                    assert_eq!(hook.return_offset, Some(hook.entry_offset), "{what}");
+                    assert_eq!(hook.returns, Returns::Probe(hook.entry_offset), "{what}");
                     // At its first instruction or at the next that is cheap.
                     assert!(
                         (offset..offset + 16).contains(&hook.entry_offset),
@@ -198,7 +198,7 @@ fn unoptimised_code_falls_back_to_the_public_names() {
         let hook = hooks.iter().find(|hook| hook.function == name).unwrap();
         let offset = truth(&library, name).0;
         assert!((offset..offset + 5).contains(&hook.entry_offset), "{hook:?}");
-        assert_eq!(hook.return_offset.is_some(), hook.kind != HookKind::Free);
+        assert_eq!(hook.returns == Returns::None, hook.kind == HookKind::Free);
     }
     assert_eq!(hooks.len(), 5);
 }
