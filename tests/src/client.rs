@@ -134,6 +134,23 @@ pub fn run_curl(standin: &StandIn, path: &str, body: &Value) -> Result<Finished>
     Child::spawn(curl(standin, path, body), LIMIT)?.wait()?.success()
 }
 
+/// One `wget`, which is linked with GnuTLS, from its start to its end.
+///
+/// # Errors
+///
+/// Where it fails.
+pub fn run_wget(standin: &StandIn, path: &str, body: &Value) -> Result<Finished> {
+    let mut command = command(standin, "/usr/bin/wget");
+    command.args(["--quiet", "--output-document=-", "--tries=1", "--timeout=60"]);
+    command.arg("--no-config");
+    command.arg(format!("--ca-certificate={}", standin.identity().authority().display()));
+    command.args(["--header", "content-type: application/json"]);
+    command.arg(format!("--header=authorization: Bearer {KEY}"));
+    command.arg(format!("--post-data={body}"));
+    command.arg(format!("{}{path}", standin.url()));
+    Child::spawn(command, LIMIT)?.wait()?.success()
+}
+
 /// `openssl s_client` with a raw request on its standard input: another libssl program than curl.
 ///
 /// # Errors

@@ -29,6 +29,8 @@ pub(crate) const TEST: &[&str] = &[
     "openssl",      // a client, and throw-away certificates
     "python3-venv", // the providers' Python SDKs, in an environment of their own
     "util-linux",   // `unshare`, `setpriv`
+    "wget",         // a client of GnuTLS
+    "xz-utils",     // symbols compressed as Fedora does
 ];
 
 /// Sees to it that `packages` are installed, for `purpose` ("the tests").

@@ -4,12 +4,15 @@
 //! while they are read. So nothing is mapped (a file that shrinks under a mapping kills the process
 //! with `SIGBUS`), nothing is read whole, and every length that the file states is checked.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 
 use object::LittleEndian as LE;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::pod::{self, Pod};
+
+use super::debugdata;
 
 /// Program headers above this are not read; real files have a dozen.
 const MAX_SEGMENTS: u16 = 256;
@@ -104,12 +107,21 @@ pub(super) struct SymbolTable {
     pub(super) strings: (u64, u64),
 }
 
+/// Where the names of the sections are, and by position of the name in there each section's file range.
+#[derive(Clone, Debug)]
+struct SectionNames {
+    strings: (u64, u64),
+    sections: Vec<(u32, (u64, u64))>,
+}
+
 /// The headers of an ELF file, and the means to read the rest.
 pub struct Image<'a> {
     source: &'a dyn Source,
     architecture: Architecture,
     segments: Vec<Segment>,
     symbol_tables: Vec<SymbolTable>,
+    names: Option<SectionNames>,
+    debugdata: OnceCell<Option<Vec<u8>>>,
 }
 
 impl<'a> Image<'a> {
@@ -135,11 +147,14 @@ impl<'a> Image<'a> {
             elf::EM_AARCH64 => Architecture::Aarch64,
             _ => return Err(ElfError::ForeignMachine),
         };
+        let sections = sections(source, &header)?;
         Ok(Self {
             source,
             architecture,
             segments: segments(source, &header)?,
-            symbol_tables: symbol_tables(source, &header)?,
+            symbol_tables: symbol_tables(&sections),
+            names: section_names(&header, &sections),
+            debugdata: OnceCell::new(),
         })
     }
 
@@ -156,6 +171,28 @@ impl<'a> Image<'a> {
 
     pub(super) const fn source(&self) -> &dyn Source {
         self.source
+    }
+
+    /// Bytes of code.
+    pub(super) fn code_length(&self) -> u64 {
+        let code = self.segments.iter().filter(|segment| segment.executable);
+        code.fold(0, |sum, segment| sum.saturating_add(segment.length))
+    }
+
+    /// The file range of the section of this name, if there is one.
+    pub(super) fn section(&self, name: &str) -> Option<(u64, u64)> {
+        let names = self.names.as_ref()?;
+        names.sections.iter().find_map(|&(position, range)| {
+            let at = names.strings.0.checked_add(position.into())?;
+            let mut found = vec![0; name.len() + 1];
+            let read = self.source.read_at(at, &mut found).ok()?;
+            (found.get(..read)?.strip_suffix(&[0])? == name.as_bytes()).then_some(range)
+        })
+    }
+
+    /// The symbols that distributions leave in stripped files; see [`debugdata`].
+    pub(super) fn debugdata(&self) -> Option<&[u8]> {
+        self.debugdata.get_or_init(|| debugdata::read(self)).as_deref()
     }
 
     /// The file offset of code at a virtual address, and how many bytes of its segment follow.
@@ -197,8 +234,8 @@ fn segments(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<Segmen
         .collect())
 }
 
-/// A file without section headers has no tables, which is no error: it is merely stripped.
-fn symbol_tables(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<SymbolTable>, ElfError> {
+/// A file without section headers has no sections, which is no error: it is merely stripped.
+fn sections(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<SectionHeader64<LE>>, ElfError> {
     let count = header.e_shnum.get(LE);
     if header.e_shoff.get(LE) == 0 || count == 0 {
         return Ok(Vec::new());
@@ -206,9 +243,14 @@ fn symbol_tables(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<S
     if count > MAX_SECTIONS || usize::from(header.e_shentsize.get(LE)) != size_of::<SectionHeader64<LE>>() {
         return Err(ElfError::Malformed("its section headers are not plausible"));
     }
-    let sections: Vec<SectionHeader64<LE>> = read_array(source, header.e_shoff.get(LE), count.into())?;
-    let range =
-        |section: &SectionHeader64<LE>| (section.sh_offset.get(LE), section.sh_size.get(LE).min(MAX_TABLE));
+    read_array(source, header.e_shoff.get(LE), count.into())
+}
+
+fn range(section: &SectionHeader64<LE>) -> (u64, u64) {
+    (section.sh_offset.get(LE), section.sh_size.get(LE).min(MAX_TABLE))
+}
+
+fn symbol_tables(sections: &[SectionHeader64<LE>]) -> Vec<SymbolTable> {
     let mut tables = Vec::new();
     for wanted in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
         for section in sections.iter().filter(|section| section.sh_type.get(LE) == wanted).take(2) {
@@ -217,7 +259,17 @@ fn symbol_tables(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<S
             }
         }
     }
-    Ok(tables)
+    tables
+}
+
+fn section_names(header: &FileHeader64<LE>, sections: &[SectionHeader64<LE>]) -> Option<SectionNames> {
+    let strings = range(sections.get(usize::from(header.e_shstrndx.get(LE).0))?);
+    let sections = sections
+        .iter()
+        .filter(|section| section.sh_type.get(LE) != elf::SHT_NOBITS)
+        .map(|section| (section.sh_name.get(LE), range(section)))
+        .collect();
+    Some(SectionNames { strings, sections })
 }
 
 /// Reads `count` records; the caller has bounded the count.

@@ -4,8 +4,11 @@
 //! hold several stacks of which only one carries traffic: everything found is hooked, and traffic
 //! decides.
 
+mod debugdata;
 mod elf;
 mod funnel;
+mod gnutls;
+mod nss;
 mod openssl;
 mod probe;
 mod symbols;
@@ -24,6 +27,9 @@ pub enum Reason {
     /// The functions are known, but the kernel takes no probe on any instruction that would serve.
     #[error("no instruction of its read and write functions can be probed")]
     NoProbePoint,
+    /// The stack is there, but not all of what is needed was found, or more than one thing fits.
+    #[error("its functions were not located: {0}")]
+    NotLocated(&'static str),
     /// The file could not be read to the end.
     #[error("could not be read: {0}")]
     Unreadable(String),
@@ -39,6 +45,7 @@ impl Reason {
         match self {
             Self::ForeignMachine => "foreign_machine",
             Self::NoProbePoint => "no_probe_point",
+            Self::NotLocated(_) => "not_located",
             Self::Unreadable(_) => "unreadable",
             Self::AttachFailed(_) => "attach_failed",
         }
@@ -62,7 +69,7 @@ pub trait Locator: Sync {
 }
 
 /// All locators, the cheapest first.
-const LOCATORS: [&dyn Locator; 1] = [&openssl::BySymbol];
+const LOCATORS: [&dyn Locator; 3] = [&openssl::BySymbol, &gnutls::GnuTls, &nss::Nss];
 
 /// Everything that the locators find in a file; empty for a file without TLS, and for what is no ELF file.
 #[must_use]

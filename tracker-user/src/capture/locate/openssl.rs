@@ -5,13 +5,10 @@
 
 use super::elf::{Architecture, Image};
 use super::funnel::{self, Funnel};
-use super::probe::{self, Need, Point};
+use super::probe;
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
-use crate::capture::{Direction, Hook, HookKind, HookPlan, Layout, Returns, Transferred};
-
-/// What follows a function's entry is read up to here, to find branches back to it.
-const MAX_CODE: usize = 4096;
+use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred};
 
 /// Functions looked for: the family's, and those that tell its members apart.
 const NAMES: [&str; 9] = [
@@ -114,10 +111,10 @@ fn hooks(image: &Image<'_>, found: &[Symbol]) -> Vec<Hook> {
     for (operation, funnel) in OPERATIONS.iter().zip(funnels) {
         let kind = HookKind::Transfer(operation.direction);
         let public = |name, transferred| {
-            named(name).filter_map(move |symbol| hook(image, kind, name, symbol.address, transferred))
+            named(name).filter_map(move |symbol| probe::hook(image, kind, name, symbol.address, transferred))
         };
         let internal = funnel.and_then(|Funnel { address, count_argument }| {
-            hook(image, kind, operation.internal, address, Transferred::StoredThrough(count_argument))
+            probe::hook(image, kind, operation.internal, address, Transferred::StoredThrough(count_argument))
         });
         let covered = |symbol: &Symbol, argument| {
             internal.is_some()
@@ -135,42 +132,8 @@ fn hooks(image: &Image<'_>, found: &[Symbol]) -> Vec<Hook> {
             hooks.extend(public(operation.extended, Transferred::StoredThrough(4)));
         }
     }
-    hooks.extend(
-        named("SSL_free").filter_map(|symbol| {
-            hook(image, HookKind::Free, "SSL_free", symbol.address, Transferred::Returned)
-        }),
-    );
+    hooks.extend(named("SSL_free").filter_map(|symbol| {
+        probe::hook(image, HookKind::Free, "SSL_free", symbol.address, Transferred::Returned)
+    }));
     hooks
-}
-
-fn hook(
-    image: &Image<'_>,
-    kind: HookKind,
-    function: &'static str,
-    address: u64,
-    transferred: Transferred,
-) -> Option<Hook> {
-    let need = match kind {
-        HookKind::Transfer(_) => Need::Call,
-        HookKind::Free => Need::FirstArgument,
-    };
-    let point = match image.architecture() {
-        Architecture::X86_64 => probe::cheapest(&image.code(address, MAX_CODE), address, need)?,
-        // Without a disassembler, the entry.
-        Architecture::Aarch64 => Point { offset: 0, emulated: false },
-    };
-    let (entry_offset, _) = image.code_offset(address.checked_add(point.offset)?)?;
-    Some(Hook {
-        kind,
-        function,
-        layout: Layout::Ssl,
-        entry_offset,
-        // At the same instruction, so that one exception serves both.
-        returns: match kind {
-            HookKind::Transfer(_) => Returns::Probe(entry_offset),
-            HookKind::Free => Returns::None,
-        },
-        transferred,
-        emulated: point.emulated,
-    })
 }

@@ -8,6 +8,12 @@ use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register,
 };
 
+use super::elf::{Architecture, Image};
+use crate::capture::{Hook, HookKind, Layout, Returns, Transferred};
+
+/// What follows a function's entry is read up to here, to find branches back to it.
+pub(super) const MAX_CODE: usize = 4096;
+
 /// What has to be untouched when the probe is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -28,6 +34,57 @@ pub(super) struct Point {
 
 /// Instructions looked at before the function's first one is accepted.
 const MAX_STEPS: usize = 16;
+
+/// The hook on a function of [`Layout::Ssl`] at its cheapest place; `None` where there is none.
+pub(super) fn hook(
+    image: &Image<'_>,
+    kind: HookKind,
+    function: &'static str,
+    address: u64,
+    transferred: Transferred,
+) -> Option<Hook> {
+    let need = match kind {
+        HookKind::Transfer(_) => Need::Call,
+        HookKind::Free => Need::FirstArgument,
+    };
+    let point = match image.architecture() {
+        Architecture::X86_64 => cheapest(&image.code(address, MAX_CODE), address, need)?,
+        // Without a disassembler, the entry.
+        Architecture::Aarch64 => Point { offset: 0, emulated: false },
+    };
+    let (entry_offset, _) = image.code_offset(address.checked_add(point.offset)?)?;
+    Some(Hook {
+        kind,
+        function,
+        layout: Layout::Ssl,
+        entry_offset,
+        // At the same instruction, so that one exception serves both.
+        returns: match kind {
+            HookKind::Transfer(_) => Returns::Probe(entry_offset),
+            HookKind::Free => Returns::None,
+        },
+        transferred,
+        emulated: point.emulated,
+    })
+}
+
+/// Whether a function does nothing but set arguments behind the third and jump to another.
+pub(super) fn goes_on_elsewhere(code: &[u8], address: u64) -> bool {
+    const FIRST_THREE: [Register; 4] = [Register::RDI, Register::RSI, Register::RDX, Register::RSP];
+    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    let mut info = InstructionInfoFactory::new();
+    for instruction in decoder.iter().take(MAX_STEPS) {
+        if instruction.is_invalid() {
+            return false;
+        }
+        match instruction.flow_control() {
+            FlowControl::Next if !writes(&mut info, &instruction, &FIRST_THREE) => {}
+            FlowControl::UnconditionalBranch => return true,
+            _ => return false,
+        }
+    }
+    false
+}
 
 /// Finds the place for a probe in a function that begins with the first byte of `code`; `code` should
 /// hold the whole function, because a branch back to the place rules it out.
@@ -95,18 +152,23 @@ fn is_refused(instruction: &Instruction, bytes: &[u8]) -> bool {
 
 /// Whether what the probe needs is lost once an instruction has run.
 fn spoils(info: &mut InstructionInfoFactory, instruction: &Instruction, need: Need) -> bool {
+    let needed = match need {
+        Need::FirstArgument => &[Register::RDI][..],
+        Need::Call => {
+            &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::RSP]
+        }
+    };
+    writes(info, instruction, needed)
+}
+
+/// Whether an instruction writes any of some 64-bit registers, or a part of one.
+fn writes(info: &mut InstructionInfoFactory, instruction: &Instruction, registers: &[Register]) -> bool {
     info.info(instruction).used_registers().iter().any(|used| {
         let written = matches!(
             used.access(),
             OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
         );
-        let needed = match need {
-            Need::FirstArgument => &[Register::RDI][..],
-            Need::Call => {
-                &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::RSP]
-            }
-        };
-        written && needed.contains(&used.register().full_register())
+        written && registers.contains(&used.register().full_register())
     })
 }
 
@@ -179,5 +241,16 @@ mod tests {
         assert_eq!(place(&[0xf0, 0xff, 0x07, 0xc3], Need::Call), None);
         assert_eq!(place(&[0xf4, 0xc3], Need::Call), None);
         assert_eq!(place(&[], Need::Call), None);
+    }
+
+    #[test]
+    fn a_function_that_only_goes_on_to_another() {
+        // xor %r8d,%r8d; xor %ecx,%ecx; jmp
+        let thin = [0x45, 0x31, 0xc0, 0x31, 0xc9, 0xe9, 0, 1, 0, 0];
+        assert!(goes_on_elsewhere(&thin, 0x1000));
+        // The same with another buffer; with a test first; without an end.
+        assert!(!goes_on_elsewhere(&[0x31, 0xf6, 0xe9, 0, 1, 0, 0], 0x1000));
+        assert!(!goes_on_elsewhere(&[0x85, 0xd2, 0x78, 0x01, 0xe9, 0, 1, 0, 0], 0x1000));
+        assert!(!goes_on_elsewhere(&thin[..5], 0x1000));
     }
 }

@@ -40,12 +40,30 @@ pub(super) fn defined(
     prefix: &'static str,
     names: &[&'static str],
 ) -> Result<Vec<Symbol>, ElfError> {
-    for table in image.symbol_tables() {
-        let positions = name_positions(image, table, prefix, names)?;
+    let found = defined_in(image, image, prefix, names)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let Some(within) = image.debugdata() else { return Ok(found) };
+    match Image::parse(&within) {
+        Ok(within) => defined_in(&within, image, prefix, names),
+        Err(_) => Ok(found), // An extra that is broken; the file itself is not.
+    }
+}
+
+/// What the tables of `tables` say about the code of `image`.
+fn defined_in(
+    tables: &Image<'_>,
+    image: &Image<'_>,
+    prefix: &'static str,
+    names: &[&'static str],
+) -> Result<Vec<Symbol>, ElfError> {
+    for table in tables.symbol_tables() {
+        let positions = name_positions(tables, table, prefix, names)?;
         if positions.is_empty() {
             continue;
         }
-        let found = definitions(image, table, &positions)?;
+        let found = definitions(tables, image, table, &positions)?;
         if !found.is_empty() {
             return Ok(found);
         }
@@ -93,6 +111,7 @@ fn name_positions(
 }
 
 fn definitions(
+    tables: &Image<'_>,
     image: &Image<'_>,
     table: &SymbolTable,
     positions: &HashMap<u32, &'static str>,
@@ -104,7 +123,7 @@ fn definitions(
     let mut offset = start;
     while left > 0 && found.len() < MAX_FOUND {
         let count = left.min(PIECE / entry);
-        let symbols: Vec<Sym64<LE>> = read_array(image.source(), offset, count)?;
+        let symbols: Vec<Sym64<LE>> = read_array(tables.source(), offset, count)?;
         for symbol in &symbols {
             let Some(&name) = positions.get(&symbol.st_name.get(LE)) else { continue };
             let address = symbol.st_value.get(LE);

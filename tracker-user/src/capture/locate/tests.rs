@@ -261,6 +261,69 @@ fn the_libssl_of_this_system() {
 }
 
 #[test]
+fn the_gnutls_of_this_system() {
+    let path = Path::new("/usr/lib/x86_64-linux-gnu/libgnutls.so.30");
+    let Ok(file) = File::open(path) else {
+        eprintln!("SKIPPED: no {}", path.display());
+        return;
+    };
+    let found = locate(&file);
+    let plan = found[0].plan.as_ref().unwrap();
+    assert_eq!((found.len(), plan.stack), (1, "gnutls"));
+    let names: Vec<_> = plan.hooks.iter().map(|hook| hook.function).collect();
+    assert_eq!(
+        names,
+        ["gnutls_record_send2", "gnutls_record_recv", "gnutls_record_recv_seq", "gnutls_deinit"],
+        "gnutls_record_send only jumps to its longer form"
+    );
+}
+
+#[test]
+fn nss_is_seen_and_not_hooked() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "int SSL_ImportFD(int m) { return m; } int SSL_ResetHandshake(int m) { return -m; }";
+    let Some(library) = compile(folder.path(), source, &["-O2"]) else { return };
+    let found = locate(&File::open(library).unwrap());
+    assert_eq!((found.len(), found[0].stack), (1, "nss"));
+    assert_eq!(found[0].plan.as_ref().unwrap_err().label(), "not_located");
+}
+
+/// As Fedora strips its packages: names that `.dynsym` lacks go into a compressed file of their own.
+#[test]
+fn compressed_symbols_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).current_dir(folder.path()).status()
+    };
+    if run("xz", &["--version"]).is_err() {
+        eprintln!("SKIPPED: no xz");
+        return;
+    }
+    // Code enough for a TLS stack to be in there.
+    let source = format!("{THIN}\n__asm__(\".text\\n.fill 300000, 1, 0x90\");");
+    let Some(library) = compile(folder.path(), &source, &["-O2", "-fvisibility=hidden"]) else { return };
+    let expected = hooks(&library);
+    assert_eq!(expected.len(), 3);
+    for (program, arguments) in [
+        ("objcopy", &["--only-keep-debug", "library.so", "within"][..]),
+        ("strip", &["library.so"]),
+        ("xz", &["within"]),
+        ("objcopy", &["--add-section", ".gnu_debugdata=within.xz", "library.so"]),
+    ] {
+        assert!(run(program, arguments).unwrap().success(), "{program}");
+    }
+    assert_eq!(hooks(&library), expected);
+
+    // A section that is no xz file, or a broken one, is as if it were not there.
+    let mut bytes = fs::read(&library).unwrap();
+    let at = memchr::memmem::find(&bytes, b"\xfd7zXZ").unwrap();
+    bytes[at + 100] ^= 1;
+    assert_eq!(locate(&bytes.as_slice()), []);
+    bytes[at] = 0;
+    assert_eq!(locate(&bytes.as_slice()), []);
+}
+
+#[test]
 fn what_is_no_elf_file_is_dismissed() {
     for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh\necho SSL_write\n"] {
         assert_eq!(locate(&bytes as &dyn Source), []);
