@@ -44,10 +44,11 @@ counters! {
     CallsFull,
     /// Calls in flight that never returned, found when the thread made its next one.
     Abandoned,
-    /// Calls on another connection inside a followed call of the same thread (TLS within TLS).
+    /// Calls on another connection inside a followed call of the same thread and direction (TLS within
+    /// TLS).
     NestedElsewhere,
-    /// Calls on the same connection inside a followed call of the same thread: no loss, the outer
-    /// call has the bytes.
+    /// Calls on the same connection inside a followed call of the same thread and direction: no loss,
+    /// the outer call has the bytes.
     Nested,
     /// Calls not followed because the connection could not be stored.
     ConnectionsFull,

@@ -1,11 +1,11 @@
 //! The call that a thread is in.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use tracker_common::{TransferCookie, state::ConnectionKey};
+use tracker_common::{TransferCookie, cookie, state::ConnectionKey};
 
-/// The transfer call that a thread is in, and the scratch memory for following it.
+/// The transfer call in one direction that a thread is in, and the scratch memory for following it.
 ///
-/// A thread keeps its entry from its first call until it exits: taking one up and giving it back on
+/// A thread keeps its entries from its first call until it exits: taking one up and giving it back on
 /// each call would cost two more map operations. A thread is in one program at a time, so nobody
 /// else touches it.
 #[repr(C)]
@@ -54,6 +54,17 @@ impl Call {
         active: 0,
     };
 }
+
+/// Where the call of a thread is kept. A read can have a write within it: Node sends its request from the
+/// callback at the end of the handshake, which `SSL_read` runs.
+#[inline(always)]
+pub(crate) fn slot(thread: u64, cookie: TransferCookie) -> u64 {
+    // Thread ids end at 2^22.
+    if cookie.direction() == cookie::READ { thread | READ_SLOT } else { thread }
+}
+
+/// What is set in the slot of a thread's reads.
+pub(crate) const READ_SLOT: u64 = 1 << 31;
 
 /// The calling thread: thread group id in the upper half, thread id in the lower.
 #[inline(always)]

@@ -19,9 +19,9 @@ use crate::{
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// The call that each thread is in, by thread.
+/// The calls that each thread is in, by [`slot`](crate::call::slot).
 #[map]
-pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16 << 10, 0);
+pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32 << 10, 0);
 
 /// Known connections. One that is evicted comes back as another generation.
 #[map]

@@ -5,7 +5,11 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracker_common::record;
 
-use crate::{call::current_thread, deliver, log, maps::CALLS};
+use crate::{
+    call::{READ_SLOT, current_thread},
+    deliver, log,
+    maps::CALLS,
+};
 
 /// `sched_process_exec(task, old_pid, binprm)`: the thread has its new program, and has become the
 /// leader of its group if it was not.
@@ -31,8 +35,9 @@ fn process_exit(_context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Forgets the call that a thread was in.
+/// Forgets the calls that a thread was in.
 #[inline(never)]
 fn forget(thread: u64) {
     let _ = CALLS.remove(&thread);
+    let _ = CALLS.remove(&(thread | READ_SLOT));
 }

@@ -15,7 +15,7 @@ use tracker_common::{
 };
 
 use crate::{
-    call::{Call, current_thread},
+    call::{Call, current_thread, slot},
     connection, deliver, log,
     maps::{CALLS, CONNECTIONS, count},
     registers,
@@ -73,9 +73,10 @@ fn on_entry(context: &ProbeContext) -> bool {
 
 #[inline(never)]
 fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
+    let cookie = attach_cookie(context);
     let stack = registers::stack(context);
     // SAFETY: null, or the map value of this thread, which nobody else touches.
-    let Some(call) = (unsafe { call_of(thread).as_mut() }) else {
+    let Some(call) = (unsafe { call_of(slot(thread, cookie)).as_mut() }) else {
         count(Counter::CallsFull, 1);
         log::calls_full(context, thread);
         connection::end(thread, ssl);
@@ -103,8 +104,6 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
             connection::end(thread, call.connection.ssl);
         }
     }
-    // SAFETY: the context is the one that the program was given.
-    let cookie = TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
     let length = registers::argument::<3>(context);
     let (fourth, fifth, sixth) = (
         registers::argument::<4>(context),
@@ -128,21 +127,28 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     true
 }
 
-/// The calling thread's entry in `CALLS`, made where there is none; null where there is no room.
+/// What the locator knows of the function that is probed.
+#[inline(always)]
+fn attach_cookie(context: &impl EbpfContext) -> TransferCookie {
+    // SAFETY: the context is the one that the program was given.
+    TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) })
+}
+
+/// The entry in `CALLS` of `slot`, made where there is none; null where there is no room.
 #[inline(never)]
-fn call_of(thread: u64) -> *mut Call {
-    if let Some(call) = CALLS.get_ptr_mut(&thread) {
+fn call_of(slot: u64) -> *mut Call {
+    if let Some(call) = CALLS.get_ptr_mut(&slot) {
         return call;
     }
-    let _ = CALLS.insert(&thread, &NO_CALL, u64::from(BPF_NOEXIST));
-    CALLS.get_ptr_mut(&thread).unwrap_or(ptr::null_mut())
+    let _ = CALLS.insert(&slot, &NO_CALL, u64::from(BPF_NOEXIST));
+    CALLS.get_ptr_mut(&slot).unwrap_or(ptr::null_mut())
 }
 
 /// Ends the call that the thread is in, and delivers what it moved.
 #[inline(always)]
 fn on_return(context: &RetProbeContext) {
-    let thread = current_thread();
-    let Some(call) = CALLS.get_ptr_mut(&thread) else {
+    let slot = slot(current_thread(), attach_cookie(context));
+    let Some(call) = CALLS.get_ptr_mut(&slot) else {
         return;
     };
     // SAFETY: the map value of this thread, which nobody else touches.

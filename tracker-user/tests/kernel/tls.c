@@ -56,7 +56,7 @@ static void make_contexts(void) {
     check(SSL_CTX_use_PrivateKey(server_context, key) == 1, "use key");
 }
 
-static struct pair make_pair(size_t buffer, uint64_t seed) {
+static struct pair new_pair(size_t buffer, uint64_t seed) {
     BIO *a, *b;
     check(BIO_new_bio_pair(&a, buffer, &b, buffer) == 1, "bio pair");
     struct pair pair = {
@@ -67,6 +67,11 @@ static struct pair make_pair(size_t buffer, uint64_t seed) {
     SSL_set_bio(pair.server.ssl, b, b);
     SSL_set_connect_state(pair.client.ssl);
     SSL_set_accept_state(pair.server.ssl);
+    return pair;
+}
+
+static struct pair make_pair(size_t buffer, uint64_t seed) {
+    struct pair pair = new_pair(buffer, seed);
     for (int i = 0; i < 100 && !(SSL_is_init_finished(pair.client.ssl) && SSL_is_init_finished(pair.server.ssl)); i++) {
         SSL_do_handshake(pair.client.ssl);
         SSL_do_handshake(pair.server.ssl);
@@ -176,6 +181,18 @@ static long write_inner(BIO *bio, int operation, const char *p, size_t l, int i,
     return result;
 }
 
+static void write_at_the_end(const SSL *ssl, int where, int result) {
+    (void)ssl, (void)result;
+    if (armed && where & SSL_CB_HANDSHAKE_DONE) {
+        unsigned char buffer[1000];
+        for (size_t i = 0; i < sizeof buffer; i++)
+            buffer[i] = pattern(inner->client.write_seed, i);
+        armed = 0;
+        check(SSL_write(inner->client.ssl, buffer, sizeof buffer) == sizeof buffer, "write in a callback");
+        inner->client.written = sizeof buffer;
+    }
+}
+
 static void await_line(void) {
     char line[16];
     check(fgets(line, sizeof line, stdin) != NULL, "standard input");
@@ -256,6 +273,19 @@ int main(int argc, char **argv) {
         give(&outer.client, &outer.server, size, ex);
         close_pair(&outer);
         close_pair(&within);
+    } else if (!strcmp(scenario, "handshake")) { // A write from the end of a handshake that a read runs, as Node does.
+        struct pair pair = new_pair(LARGEST, 110);
+        inner = &pair;
+        SSL_set_info_callback(pair.client.ssl, write_at_the_end);
+        armed = 1;
+        for (int i = 0; i < 4; i++) {
+            take(&pair.client, ex);
+            take(&pair.server, ex);
+        }
+        check(pair.server.read == 1000, "handshake");
+        give(&pair.server, &pair.client, size, ex);
+        give(&pair.client, &pair.server, size, ex);
+        close_pair(&pair);
     } else {
         fprintf(stderr, "unknown scenario\n");
         return 2;

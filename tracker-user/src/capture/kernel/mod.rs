@@ -179,7 +179,7 @@ impl Kernel {
             .map_max_entries("RING", ring_bytes)
             .map_max_entries("CONNECTIONS", max_connections.max(1))
             .map_max_entries("VERDICTS", max_connections.max(1))
-            .map_max_entries("CALLS", max_threads.max(1))
+            .map_max_entries("CALLS", max_threads.max(1).saturating_mul(2)) // one a direction
             .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
             .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
             .override_global(aya_log::LEVEL, &log_level, true)
