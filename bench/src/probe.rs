@@ -1,8 +1,8 @@
 //! Probes that do nothing: the price of being probed at all.
 //!
-//! A BPF program of two instructions, attached to a file's offset through the uprobe PMU, on every
-//! CPU and for every process, as the daemon attaches its own. By raw system calls, so that nothing
-//! but the kernel's own path is measured.
+//! A BPF program of two instructions, attached to a file's offsets for every process: through the
+//! uprobe PMU, as everybody does, or by one session link, as the daemon does where the kernel has
+//! them. By raw system calls, so that nothing but the kernel's own path is measured.
 
 use std::{
     ffi::CString,
@@ -29,6 +29,16 @@ pub struct Site {
     pub on_return: bool,
 }
 
+/// What an empty program answers. A session link asks at the entry whether it is to be run at the
+/// return; nobody else cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// Run there as well.
+    Taken,
+    /// Not run there, and the return is left alone.
+    Skipped,
+}
+
 /// `BPF_PROG_LOAD`'s part of `union bpf_attr`, as far as it is used (linux/bpf.h).
 #[repr(C)]
 #[derive(Default)]
@@ -42,28 +52,104 @@ struct ProgramLoad {
     log_buffer: u64,
     kernel_version: u32,
     flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+}
+
+/// `BPF_LINK_CREATE`'s part of `union bpf_attr` with its `uprobe_multi`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    reference_counters: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    process: u32,
+    reserved: u32,
 }
 
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
-/// `r0 = 0; exit`, each instruction eight bytes: code, registers, offset, immediate.
-const DO_NOTHING: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+const BPF_TRACE_UPROBE_SESSION: u32 = 57;
 
-fn load_empty_program() -> Result<OwnedFd> {
+/// `r0 = answer; exit`, each instruction eight bytes: code, registers, offset, immediate.
+const fn program_that_answers(answer: u8) -> [[u8; 8]; 2] {
+    [[0xb7, 0, 0, 0, answer, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]]
+}
+
+/// An attach type of zero is that of perf events.
+fn load_empty_program(attach_type: u32, on_return: Return) -> Result<OwnedFd> {
+    let instructions = program_that_answers(u8::from(on_return == Return::Skipped));
     let attributes = ProgramLoad {
         kind: BPF_PROG_TYPE_KPROBE,
         instruction_count: 2,
-        instructions: DO_NOTHING.as_ptr() as u64,
+        instructions: instructions.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
+        attach_type,
         ..ProgramLoad::default()
     };
-    // SAFETY: the attributes and what they point to outlive the call; the size is theirs.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attributes, size_of::<ProgramLoad>())
-    };
-    ensure!(fd >= 0, "load an empty BPF program: {}", Error::last_os_error());
+    // SAFETY: what the attributes point to outlives the call.
+    unsafe { bpf(BPF_PROG_LOAD, &attributes) }.context("load an empty BPF program")
+}
+
+/// A command of `bpf(2)` that returns a descriptor.
+///
+/// # Safety
+///
+/// `attributes` is the beginning of the command's part of `union bpf_attr`, and what it points to is
+/// as the command expects it.
+unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> Result<OwnedFd> {
+    // SAFETY: the caller's promise; the size is that of the attributes.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    if fd < 0 {
+        return Err(Error::last_os_error().into());
+    }
     // SAFETY: a new descriptor that is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(libc::c_int::try_from(fd)?) })
+}
+
+/// Entry and return of functions, probed by one session link with an empty program: what the kernel
+/// takes before the daemon's program has done anything. Detached when dropped.
+#[derive(Debug)]
+pub struct EmptySession {
+    _link: OwnedFd,
+}
+
+impl EmptySession {
+    /// Attaches an empty program to the entry sites of `file`, for every process; absent where the
+    /// kernel has no session links (before Linux 6.13).
+    ///
+    /// # Errors
+    /// Without the rights, or at an offset that cannot be probed.
+    pub fn attach(file: &Path, sites: &[Site], on_return: Return) -> Result<Option<Self>> {
+        let Ok(program) = load_empty_program(BPF_TRACE_UPROBE_SESSION, on_return) else {
+            // An older kernel knows no such attach type.
+            load_empty_program(0, on_return)?;
+            return Ok(None);
+        };
+        let path = CString::new(file.as_os_str().as_bytes())?;
+        let offsets: Vec<u64> = sites.iter().filter(|site| !site.on_return).map(|site| site.offset).collect();
+        let attributes = LinkCreate {
+            program: program.as_raw_fd().cast_unsigned(),
+            attach_type: BPF_TRACE_UPROBE_SESSION,
+            path: path.as_ptr() as u64,
+            offsets: offsets.as_ptr() as u64,
+            count: u32::try_from(offsets.len())?,
+            ..LinkCreate::default()
+        };
+        // SAFETY: the path and the `count` offsets outlive the call.
+        let link = unsafe { bpf(BPF_LINK_CREATE, &attributes) }.context("attach an empty session")?;
+        Ok(Some(Self { _link: link }))
+    }
 }
 
 /// Attached probes; detached when dropped.
@@ -78,7 +164,7 @@ impl EmptyProbes {
     /// # Errors
     /// Without the rights, without the uprobe PMU, or at an offset that cannot be probed.
     pub fn attach(file: &Path, sites: &[Site]) -> Result<Self> {
-        let program = load_empty_program()?;
+        let program = load_empty_program(0, Return::Taken)?;
         let path = CString::new(file.as_os_str().as_bytes())?;
         let pmu = PathBuf::from("/sys/bus/event_source/devices/uprobe");
         let kind = fs::read_to_string(pmu.join("type")).context("this kernel has no uprobe PMU")?;

@@ -10,7 +10,7 @@ use llm_tracker_bench::{
     daemon::{self, Daemon},
     load::{self, Kind, Load, Pairs},
     nginx::{Ask, Nginx},
-    probe::{self, EmptyProbes, Site},
+    probe::{self, EmptyProbes, EmptySession, Return, Site},
     sample::median,
     table::{Table, Target, against},
     traffic,
@@ -55,18 +55,30 @@ enum Variant {
     None,
     Public,
     Ours,
+    Session,
+    SessionSkipped,
     Llm,
     Ignored,
 }
 
 impl Variant {
-    const ALL: [Self; 5] = [Self::None, Self::Public, Self::Ours, Self::Llm, Self::Ignored];
+    const ALL: [Self; 7] = [
+        Self::None,
+        Self::Public,
+        Self::Ours,
+        Self::Session,
+        Self::SessionSkipped,
+        Self::Llm,
+        Self::Ignored,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
             Self::None => "no probes",
             Self::Public => "empty probes on the public functions",
             Self::Ours => "empty probes where ours sit",
+            Self::Session => "empty session link where ours sits",
+            Self::SessionSkipped => "empty session link, return skipped",
             Self::Llm => "llm-tracker, LLM connection",
             Self::Ignored => "llm-tracker, ignored connection",
         }
@@ -109,6 +121,7 @@ const CLIENTS: [&str; 2] = ["wrk, itself on libssl and probed too", "rustls clie
 enum Attached {
     Nothing,
     Empty { _probes: EmptyProbes },
+    Session { _link: EmptySession },
     Daemon(Daemon),
 }
 
@@ -154,7 +167,10 @@ fn main() -> Result<()> {
                 continue;
             }
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, variant.title());
-            let attached = attach(variant, &arguments, &load, &public, &ours)?;
+            let Some(attached) = attach(variant, &arguments, &load, &public, &ours)? else {
+                eprintln!("not on this kernel: it has no session links");
+                continue;
+            };
             measure_pairs(variant, index, &arguments, &mut load, &attached, &mut results)?;
             if let Some(nginx) = &nginx {
                 measure_nginx(variant, index, &arguments, nginx, &mut results)?;
@@ -180,20 +196,26 @@ fn attach(
     load: &Load,
     public: &[Site],
     ours: &[Site],
-) -> Result<Attached> {
+) -> Result<Option<Attached>> {
     let empty =
         |sites| EmptyProbes::attach(&load.library, sites).map(|probes| Attached::Empty { _probes: probes });
-    match variant {
-        Variant::None => Ok(Attached::Nothing),
-        Variant::Public => empty(public),
-        Variant::Ours => empty(ours),
+    let session = |on_return| {
+        let made = EmptySession::attach(&load.library, ours, on_return)?;
+        anyhow::Ok(made.map(|link| Attached::Session { _link: link }))
+    };
+    Ok(Some(match variant {
+        Variant::None => Attached::Nothing,
+        Variant::Public => empty(public)?,
+        Variant::Ours => empty(ours)?,
+        Variant::Session => return session(Return::Taken),
+        Variant::SessionSkipped => return session(Return::Skipped),
         Variant::Llm | Variant::Ignored => {
             let daemon = Daemon::start(&daemon::binary(arguments.binary.clone()))?;
             // Discovery has seen the load's library before it says that it is ready; this is for its caches.
             sleep(Duration::from_millis(500));
-            Ok(Attached::Daemon(daemon))
+            Attached::Daemon(daemon)
         }
-    }
+    }))
 }
 
 fn measure_pairs(
@@ -251,7 +273,7 @@ fn measure_nginx(
         let wanted = match variant {
             Variant::None => true,
             Variant::Llm => ask == Ask::Completion,
-            Variant::Public | Variant::Ours | Variant::Ignored => ask == Ask::File,
+            _ => ask == Ask::File,
         };
         if wanted {
             by_client[0][index].push(nginx.wrk(ask, arguments.connections, duration)?);
@@ -347,9 +369,9 @@ fn nginx_cell(samples: &Samples, index: usize, variant: Variant) -> Option<Strin
     let kept = rate / median(&samples[0])?;
     Some(match variant {
         Variant::None => format!("{rate:.0}"),
-        Variant::Public | Variant::Ours => format!("{rate:.0}: {kept:.2}"),
         Variant::Llm | Variant::Ignored => {
             format!("{rate:.0}: {}", against(kept, 2, Target::AtLeast(NGINX_TARGET)))
         }
+        _ => format!("{rate:.0}: {kept:.2}"),
     })
 }
