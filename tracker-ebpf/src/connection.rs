@@ -24,9 +24,10 @@ const UNDECIDED_BYTES: u64 = 32 << 10;
 /// began; `false` where it is not to be delivered.
 #[inline(never)]
 pub(crate) fn advance(call: &mut Call) -> bool {
+    let known = CONNECTIONS.get_ptr_mut(&call.connection).unwrap_or_else(|| open(call));
     // SAFETY: null or a map value. What more than one thread may change at a time is a position,
     // and that is changed atomically.
-    let Some(connection) = (unsafe { find_or_open(call).as_mut() }) else {
+    let Some(connection) = (unsafe { known.as_mut() }) else {
         count(Counter::ConnectionsFull, 1);
         count(Counter::ConnectionsFullBytes, call.transferred);
         return false;
@@ -56,12 +57,9 @@ pub(crate) fn advance(call: &mut Call) -> bool {
     true
 }
 
-/// The call's connection, new where it is not known; null where it cannot be stored.
+/// The call's connection, new; null where it cannot be stored.
 #[inline(never)]
-fn find_or_open(call: &Call) -> *mut Connection {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(&call.connection) {
-        return connection;
-    }
+fn open(call: &Call) -> *mut Connection {
     let fresh =
         Connection { generation: next_generation(), verdict: verdict::UNKNOWN, offsets: [0; 2], reported: 0 };
     let _ = CONNECTIONS.insert(&call.connection, &fresh, u64::from(BPF_NOEXIST));

@@ -27,7 +27,7 @@ const PRESSURE_INTERVAL_NS: u64 = 1_000_000;
 static LAST_WAKE_UP: Word = Word::new(0);
 
 /// Delivers what a call transferred, up to the cap.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn deliver(call: &mut Call) {
     let cap = u64::from(CALL_CAP_BYTES.load());
     call.left = call.transferred;
@@ -36,19 +36,27 @@ pub(crate) fn deliver(call: &mut Call) {
         count(Counter::PastCapBytes, call.left - cap);
         call.left = cap;
     }
+    if call.left < LARGEST_TIER as u64 || send_full(call) {
+        send_rest(call);
+    }
+}
+
+/// Delivers as much as fills records of the largest tier; `false` where the ring is full.
+#[inline(never)]
+fn send_full(call: &mut Call) -> bool {
     for _ in 0..MAX_FULL_RECORDS {
         if call.left < LARGEST_TIER as u64 {
             break;
         }
         if !send::<{ TIERS[4] }>(call) {
-            return;
+            return false;
         }
     }
-    send_rest(call);
+    true
 }
 
 /// Delivers what is left, less than the largest tier, in one record of the smallest that holds it.
-#[inline(never)]
+#[inline(always)]
 fn send_rest(call: &mut Call) {
     let left = call.left;
     if left == 0 {
@@ -83,6 +91,7 @@ fn send<const N: usize>(call: &mut Call) -> bool {
         header(
             &raw mut (*record).data.header,
             record::DATA,
+            call.thread,
             call.generation,
             call.connection.ssl,
             call.timestamp,
@@ -126,6 +135,7 @@ pub(crate) fn opened(call: &Call) -> bool {
         header(
             &raw mut (*record).header,
             record::OPENED,
+            call.thread,
             call.generation,
             call.connection.ssl,
             call.timestamp,
@@ -151,7 +161,7 @@ pub(crate) fn notice(kind: u32, generation: u32, ssl: u64) {
     // SAFETY: takes no argument.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: a reservation of the header's size; every byte is written.
-    unsafe { header(entry.as_mut_ptr(), kind, generation, ssl, now) };
+    unsafe { header(entry.as_mut_ptr(), kind, current_thread(), generation, ssl, now) };
     entry.submit(wake_up(now));
 }
 
@@ -161,8 +171,7 @@ pub(crate) fn notice(kind: u32, generation: u32, ssl: u64) {
 ///
 /// `header` is writable.
 #[inline(always)]
-unsafe fn header(header: *mut Header, kind: u32, generation: u32, ssl: u64, timestamp: u64) {
-    let thread = current_thread();
+unsafe fn header(header: *mut Header, kind: u32, thread: u64, generation: u32, ssl: u64, timestamp: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         (*header).kind = kind;

@@ -71,38 +71,18 @@ fn on_entry(context: &ProbeContext) -> bool {
     enter(context, thread, key.ssl)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     let cookie = attach_cookie(context);
-    let stack = registers::stack(context);
+    let slot = slot(thread, cookie);
+    let known = CALLS.get_ptr_mut(&slot).unwrap_or_else(|| first_call(slot));
     // SAFETY: null, or the map value of this thread, which nobody else touches.
-    let Some(call) = (unsafe { call_of(slot(thread, cookie)).as_mut() }) else {
-        count(Counter::CallsFull, 1);
-        log::calls_full(context, thread);
-        connection::end(thread, ssl);
+    let Some(call) = (unsafe { known.as_mut() }) else {
+        not_followed(context, thread);
         return false;
     };
-    let buffer = registers::argument::<2>(context);
-    if call.active != 0 {
-        if stack < call.stack {
-            if call.connection.ssl == ssl {
-                count(Counter::Nested, 1);
-            } else {
-                count(Counter::NestedElsewhere, 1);
-                connection::end(thread, ssl);
-            }
-            return false;
-        }
-        if stack == call.stack && call.connection.ssl == ssl && call.buffer == buffer {
-            // The function jumped to this one: one call, and this one knows better.
-            count(Counter::Nested, 1);
-        } else {
-            // A stack that is not deeper than it was within that call: it is over, by a `longjmp`
-            // or because its return was missed.
-            count(Counter::Abandoned, 1);
-            log::abandoned(context, thread);
-            connection::end(thread, call.connection.ssl);
-        }
+    if call.active != 0 && !replaces(context, call) {
+        return false;
     }
     let length = registers::argument::<3>(context);
     let (fourth, fifth, sixth) = (
@@ -120,9 +100,10 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     call.requested = if call.done == 0 { length & 0x7fff_ffff } else { length };
     call.connection.tgid = (thread >> 32) as u32;
     call.connection.ssl = ssl;
-    call.buffer = buffer;
-    call.stack = stack;
+    call.buffer = registers::argument::<2>(context);
+    call.stack = registers::stack(context);
     call.cookie = cookie;
+    call.thread = thread;
     call.active = 1;
     true
 }
@@ -134,12 +115,44 @@ fn attach_cookie(context: &impl EbpfContext) -> TransferCookie {
     TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) })
 }
 
-/// The entry in `CALLS` of `slot`, made where there is none; null where there is no room.
+/// Whether a call that begins takes the place of the one that its thread is in.
 #[inline(never)]
-fn call_of(slot: u64) -> *mut Call {
-    if let Some(call) = CALLS.get_ptr_mut(&slot) {
-        return call;
+fn replaces(context: &ProbeContext, call: &Call) -> bool {
+    let (ssl, stack) = (registers::argument::<1>(context), registers::stack(context));
+    if stack < call.stack {
+        if call.connection.ssl == ssl {
+            count(Counter::Nested, 1);
+        } else {
+            count(Counter::NestedElsewhere, 1);
+            connection::end(current_thread(), ssl);
+        }
+        return false;
     }
+    let buffer = registers::argument::<2>(context);
+    if stack == call.stack && call.connection.ssl == ssl && call.buffer == buffer {
+        // The function jumped to this one: one call, and this one knows better.
+        count(Counter::Nested, 1);
+    } else {
+        // A stack that is not deeper than it was within that call: it is over, by a `longjmp` or
+        // because its return was missed.
+        count(Counter::Abandoned, 1);
+        log::abandoned(context, call.thread);
+        connection::end(call.thread, call.connection.ssl);
+    }
+    true
+}
+
+/// There is no room for the call of one more thread.
+#[inline(never)]
+fn not_followed(context: &ProbeContext, thread: u64) {
+    count(Counter::CallsFull, 1);
+    log::calls_full(context, thread);
+    connection::end(thread, registers::argument::<1>(context));
+}
+
+/// Makes the entry of `slot` in `CALLS`; null where there is no room.
+#[inline(never)]
+fn first_call(slot: u64) -> *mut Call {
     let _ = CALLS.insert(&slot, &NO_CALL, u64::from(BPF_NOEXIST));
     CALLS.get_ptr_mut(&slot).unwrap_or(ptr::null_mut())
 }
@@ -171,7 +184,7 @@ fn on_return(context: &RetProbeContext) {
 }
 
 /// Finds out how much a successful call moved; `false` where that is nothing, or not known.
-#[inline(never)]
+#[inline(always)]
 fn transferred(context: &RetProbeContext, call: &mut Call, result: u64) -> bool {
     call.transferred = result;
     if call.done != 0 {
