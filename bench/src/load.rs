@@ -117,6 +117,12 @@ impl Load {
         self.command("release").map(drop)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn command(&mut self, command: &str) -> Result<String> {
         let stdin = self.stdin.as_mut().context("the load is gone")?;
         writeln!(stdin, "{command}").context("the load is gone")?;

@@ -10,7 +10,7 @@ use std::{
     io::Error,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
+        unix::{ffi::OsStrExt as _, fs::FileExt as _},
     },
     path::{Path, PathBuf},
 };
@@ -108,8 +108,7 @@ fn load_empty_program(attach_type: u32, on_return: Return) -> Result<OwnedFd> {
 /// as the command expects it.
 unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> Result<OwnedFd> {
     // SAFETY: the caller's promise; the size is that of the attributes.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if fd < 0 {
         return Err(Error::last_os_error().into());
     }
@@ -263,6 +262,40 @@ pub fn our_sites(file: &Path) -> Result<Vec<Site>> {
     Ok(sites)
 }
 
+/// How many of the sites of `file` are probed already, in the memory of a process that maps it: its code
+/// then differs from the file. What is measured meanwhile has somebody else's probes in it.
+///
+/// # Errors
+/// Where the process does not map the file, or its memory cannot be read.
+pub fn probed_already(pid: u32, file: &Path, sites: &[Site]) -> Result<usize> {
+    let code = File::open(file)?;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let mappings: Vec<(u64, u64, u64)> = maps
+        .lines()
+        .filter(|line| Path::new(line.splitn(6, ' ').nth(5).unwrap_or_default().trim()) == file)
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (start, end) = fields.next()?.split_once('-')?;
+            let offset = fields.nth(1)?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Some((number(start)?, number(end)?, number(offset)?))
+        })
+        .collect();
+    let mut probed = 0;
+    for site in sites.iter().filter(|site| !site.on_return) {
+        let address = mappings.iter().find_map(|&(start, end, offset)| {
+            let inside = site.offset.checked_sub(offset)?;
+            (inside < end - start).then_some(start + inside)
+        });
+        let (mut in_file, mut in_memory) = ([0], [0]);
+        code.read_exact_at(&mut in_file, site.offset)?;
+        memory.read_exact_at(&mut in_memory, address.context("the site is not mapped")?)?;
+        probed += usize::from(in_file != in_memory);
+    }
+    Ok(probed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,5 +308,8 @@ mod tests {
         let ours = our_sites(library.path()).unwrap();
         assert!(public.len() >= 4 && ours.len() >= 4);
         assert!(ours.iter().any(|site| site.on_return) && ours.iter().any(|site| !site.on_return));
+        // Somebody may be probing this machine's library; not more than there is to probe.
+        let entries = public.iter().filter(|site| !site.on_return).count();
+        assert!(probed_already(std::process::id(), library.path(), &public).unwrap() <= entries);
     }
 }

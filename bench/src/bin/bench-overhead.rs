@@ -27,13 +27,14 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [64, 200, 1 << 10, 4 << 10, 16 << 10])]
     sizes: Vec<usize>,
     /// Timed bursts of each size in each round
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 40)]
     bursts: usize,
-    /// The most write and read pairs in a burst; also bounded by bytes, against overflow of the ring buffer
-    #[arg(long, default_value_t = 400)]
+    /// The most write and read pairs in a burst: a longer one outlasts a time slice and measures what else
+    /// the machine does. Also bounded by bytes, against overflow of the ring buffer
+    #[arg(long, default_value_t = 64)]
     pairs: usize,
     /// Rest after each burst, milliseconds, so that the ring buffer is emptied
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 20)]
     rest: u64,
     /// Seconds of load on nginx in each variant of each round; 0 leaves nginx out
     #[arg(long, default_value_t = 2)]
@@ -62,15 +63,8 @@ enum Variant {
 }
 
 impl Variant {
-    const ALL: [Self; 7] = [
-        Self::None,
-        Self::Public,
-        Self::Ours,
-        Self::Session,
-        Self::SessionSkipped,
-        Self::Llm,
-        Self::Ignored,
-    ];
+    const ALL: [Self; 7] =
+        [Self::None, Self::Public, Self::Ours, Self::Session, Self::SessionSkipped, Self::Llm, Self::Ignored];
 
     const fn title(self) -> &'static str {
         match self {
@@ -165,6 +159,10 @@ fn main() -> Result<()> {
         for (index, variant) in Variant::ALL.into_iter().enumerate() {
             if arguments.no_daemon && matches!(variant, Variant::Llm | Variant::Ignored) {
                 continue;
+            }
+            let sites = [public.as_slice(), ours.as_slice()].concat();
+            if probe::probed_already(load.pid(), &load.library, &sites)? > 0 {
+                eprintln!("somebody else probes {}: the ratios count that as free", load.library.display());
             }
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, variant.title());
             let Some(attached) = attach(variant, &arguments, &load, &public, &ours)? else {
