@@ -71,7 +71,7 @@ fn on_entry(context: &ProbeContext) -> bool {
     enter(context, thread, key.ssl)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     let cookie = attach_cookie(context);
     let slot = slot(thread, cookie);
