@@ -7,6 +7,7 @@
 
 mod path;
 mod scanner;
+mod search;
 mod text;
 
 pub use path::{PathTable, Want};

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     capture::ConnectionId,
-    stream::{Peer, RequestHead, ResponseHead, coding::tests::gzip},
+    stream::{
+        ExchangeId, Peer, RequestHead, ResponseHead, Role,
+        coding::tests::gzip,
+        http1::{MAX_HEAD, start::PREFACE},
+    },
 };
 use Direction::{Read, Write};
 
