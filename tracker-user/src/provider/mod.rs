@@ -24,6 +24,7 @@ mod exchange;
 mod form;
 mod gateway;
 pub mod json;
+pub mod protobuf;
 mod realtime;
 mod sniff;
 mod tools;
