@@ -23,6 +23,7 @@ mod eventstream;
 mod exchange;
 mod form;
 mod gateway;
+mod grpc;
 pub mod json;
 pub mod protobuf;
 mod realtime;
