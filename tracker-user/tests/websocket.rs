@@ -245,7 +245,7 @@ fn calls_over(over: Over, catalog: &Arc<Catalog>, row: &Row, framing: Framing, s
         match over {
             Over::Http1 => wire.push(Direction::Read, &close),
             Over::Http2 => {
-                wire.push(Direction::Read, &[http2::data(Direction::Read, &close), http2::end()].concat())
+                wire.push(Direction::Read, &[http2::data(Direction::Read, &close), http2::end()].concat());
             }
         }
         let (calls, counters) = wire.close();

@@ -25,7 +25,7 @@ impl Workload {
             "OpenAI SSE",
             traffic::openai_request(),
             traffic::STREAM_HEAD,
-            None,
+            "",
             &|number| traffic::openai_event(number).into_bytes(),
             &traffic::openai_ending().into_bytes(),
         );
@@ -40,7 +40,7 @@ impl Workload {
                 "Anthropic SSE",
                 traffic::anthropic_request(),
                 traffic::STREAM_HEAD,
-                Some(traffic::anthropic_beginning()),
+                &traffic::anthropic_beginning(),
                 &|number| traffic::anthropic_event(number).into_bytes(),
                 &traffic::anthropic_ending().into_bytes(),
             ),
@@ -50,7 +50,7 @@ impl Workload {
                 "Ollama NDJSON",
                 traffic::request("127.0.0.1:11434", "/api/chat", r#"{"model":"llama3.2","messages":[]}"#),
                 traffic::NDJSON_HEAD,
-                None,
+                "",
                 &|number| traffic::ollama_line(number).into_bytes(),
                 &traffic::ollama_ending().into_bytes(),
             )
@@ -121,12 +121,14 @@ impl Workload {
         name: &'static str,
         request: Vec<u8>,
         head: &[u8],
-        beginning: Option<String>,
+        beginning: &str,
         event: &dyn Fn(usize) -> Vec<u8>,
         ending: &[u8],
     ) -> Self {
         let mut head = head.to_vec();
-        head.extend(beginning.iter().flat_map(|beginning| traffic::chunked(beginning.as_bytes())));
+        if !beginning.is_empty() {
+            head.extend(traffic::chunked(beginning.as_bytes()));
+        }
         let before = vec![Part(Direction::Write, request.into()), Part(Direction::Read, head.into())];
         let end = if ending.is_empty() { Vec::new() } else { traffic::last_chunks(ending) };
         let mut frame = |number, block: &mut Vec<u8>| {
@@ -141,7 +143,7 @@ impl Workload {
     fn bedrock(name: &'static str, operation: &str, message: &dyn Fn(usize) -> Vec<u8>) -> Self {
         let path = format!("/model/anthropic.claude-sonnet-4-5-20250929-v1:0/{operation}");
         let request = traffic::request(BEDROCK, &path, r#"{"messages":[],"max_tokens":9999}"#);
-        Self::stream(name, request, traffic::MESSAGES_HEAD, None, message, &[]).at_least(LEAST)
+        Self::stream(name, request, traffic::MESSAGES_HEAD, "", message, &[]).at_least(LEAST)
     }
 
     fn ending_with(mut self, ending: &[u8]) -> Self {

@@ -16,6 +16,9 @@ pub(super) const ENCODING: &str = "grpc-encoding";
 /// A message could not be read to its end: what was found in it may lack its rest.
 pub(super) struct Broken;
 
+/// Where fields go.
+pub(super) type Sink<'s> = dyn FnMut(Result<Hit<'_, Field>, Broken>) + 's;
+
 /// Reads the messages of one direction.
 pub(super) struct Messages {
     decoder: grpc::Decoder,
@@ -29,12 +32,7 @@ impl Messages {
     }
 
     /// Reads the next bytes.
-    pub(super) fn push(
-        &mut self,
-        table: &PathTable<Field>,
-        data: &[u8],
-        sink: &mut dyn FnMut(Result<Hit<'_, Field>, Broken>),
-    ) {
+    pub(super) fn push(&mut self, table: &PathTable<Field>, data: &[u8], sink: &mut Sink<'_>) {
         let Self { decoder, scanner } = self;
         decoder.push(data, &mut |piece| match piece {
             Piece::Begin => {}
