@@ -75,7 +75,9 @@ struct ErrorParts {
 impl Answer {
     /// Takes one field.
     pub(super) fn hit(&mut self, dialect: &Dialect, hit: Hit<'_, Field>) {
-        self.hits = self.hits.saturating_add(1);
+        // An object that is another dialect's speaks for nobody.
+        let own = |value| matches!(value, Value::Text { text, .. } if dialect.own_kinds.contains(&text));
+        self.hits = self.hits.saturating_add(u32::from(hit.field != Field::Object || own(hit.value)));
         match (hit.field, hit.value) {
             (Field::Coded(code), Value::Integer(number)) => self.coded(dialect, code, number),
             (Field::Document, Value::End) => self.end_document(),
