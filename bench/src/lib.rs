@@ -16,3 +16,4 @@ pub mod replay;
 pub mod sample;
 pub mod table;
 pub mod traffic;
+pub mod wire;

@@ -10,6 +10,8 @@ use llm_tracker::{
     stream::Connection,
 };
 
+mod workloads;
+
 use crate::traffic;
 
 /// What one TLS record carries at most, bytes.
@@ -42,103 +44,6 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// All of them.
-    ///
-    /// # Errors
-    /// Never in practice: bodies are compressed to memory.
-    pub fn all() -> Result<Vec<Self>> {
-        let openai = Self::stream(
-            "OpenAI SSE",
-            traffic::openai_request(),
-            "",
-            &traffic::openai_event,
-            &traffic::openai_ending(),
-        );
-        let mut small = openai.clone();
-        small.name = "OpenAI SSE, 300 B records";
-        small.target = None;
-        small.record = 300;
-        Ok(vec![
-            openai,
-            small,
-            Self::stream(
-                "Anthropic SSE",
-                traffic::anthropic_request(),
-                &traffic::anthropic_beginning(),
-                &traffic::anthropic_event,
-                &traffic::anthropic_ending(),
-            ),
-            Self::body(
-                "OpenAI JSON 4 MB, gzip",
-                "/v1/chat/completions",
-                &traffic::openai_json(4_000_000),
-                true,
-            )?,
-            Self::body("OpenAI JSON 4 MB", "/v1/chat/completions", &traffic::openai_json(4_000_000), false)?,
-            Self::body("embeddings 2 MB", "/v1/embeddings", &traffic::embeddings_json(2_000_000), false)?,
-        ])
-    }
-
-    fn stream(
-        name: &'static str,
-        request: Vec<u8>,
-        beginning: &str,
-        event: &dyn Fn(usize) -> String,
-        ending: &str,
-    ) -> Self {
-        let mut head = traffic::STREAM_HEAD.to_vec();
-        if !beginning.is_empty() {
-            head.extend(traffic::chunked(beginning.as_bytes()));
-        }
-        let mut block = Vec::new();
-        for number in 0.. {
-            if block.len() >= BLOCK {
-                break;
-            }
-            block.extend(traffic::chunked(event(number).as_bytes()));
-        }
-        let mut end = traffic::chunked(ending.as_bytes());
-        end.extend_from_slice(traffic::LAST_CHUNK);
-        Self {
-            name,
-            target: Some(300.0),
-            record: RECORD,
-            decoded: block.len(),
-            before: vec![Part(Direction::Write, request.into()), Part(Direction::Read, head.into())],
-            repeated: vec![Part(Direction::Read, block.into())],
-            after: vec![Part(Direction::Read, end.into())],
-            call_each: false,
-            output_tokens: Some(traffic::OUTPUT_TOKENS),
-        }
-    }
-
-    fn body(name: &'static str, path: &str, body: &str, gzip: bool) -> Result<Self> {
-        let embeddings = path.ends_with("/embeddings");
-        let request = if embeddings {
-            traffic::request(
-                "api.openai.com",
-                path,
-                r#"{"model":"text-embedding-3-small","input":["a","b"]}"#,
-            )
-        } else {
-            traffic::request("api.openai.com", path, r#"{"model":"gpt-4o-mini","messages":[]}"#)
-        };
-        let sent = if gzip { traffic::gzip(body.as_bytes())? } else { body.as_bytes().to_vec() };
-        let mut response = traffic::json_head(sent.len(), gzip.then_some("gzip"));
-        response.extend(sent);
-        Ok(Self {
-            name,
-            target: None,
-            record: RECORD,
-            decoded: body.len(),
-            before: Vec::new(),
-            repeated: vec![Part(Direction::Write, request.into()), Part(Direction::Read, response.into())],
-            after: Vec::new(),
-            call_each: true,
-            output_tokens: (!embeddings).then_some(traffic::OUTPUT_TOKENS),
-        })
-    }
-
     /// Repetitions that make up about so many bytes of captured plaintext.
     #[must_use]
     pub fn repetitions_for(&self, bytes: usize) -> usize {

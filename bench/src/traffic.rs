@@ -4,6 +4,8 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
+use crate::wire;
+
 /// Prompt tokens that every made-up answer reports.
 pub const INPUT_TOKENS: u64 = 1_234;
 /// Completion tokens that every made-up answer reports.
@@ -58,6 +60,22 @@ pub fn chunked(piece: &[u8]) -> Vec<u8> {
     let mut out = format!("{:x}\r\n", piece.len()).into_bytes();
     out.extend_from_slice(piece);
     out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The head of lines of JSON, as Ollama streams them.
+pub const NDJSON_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The head of Amazon's event stream.
+pub const MESSAGES_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+      Content-Type: application/vnd.amazon.eventstream\r\n\r\n";
+
+/// A last piece in the chunked transfer coding, and the end of the body.
+#[must_use]
+pub fn last_chunks(piece: &[u8]) -> Vec<u8> {
+    let mut out = chunked(piece);
+    out.extend_from_slice(LAST_CHUNK);
     out
 }
 
@@ -144,6 +162,125 @@ pub fn anthropic_event(number: usize) -> String {
         token(number + 1),
         token(number + 2)
     )
+}
+
+/// The `number`th document of an Anthropic stream on Bedrock.
+#[must_use]
+pub fn anthropic_delta(number: usize) -> String {
+    let word = token(number);
+    format!(
+        "{{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{word}\"}}}}"
+    )
+}
+
+/// The last document of such a stream, with Bedrock's own counts.
+#[must_use]
+pub fn invoke_ending() -> String {
+    format!(
+        "{{\"type\":\"message_stop\",\"amazon-bedrock-invocationMetrics\":{{\"inputTokenCount\":{INPUT_TOKENS},\
+         \"outputTokenCount\":{OUTPUT_TOKENS},\"invocationLatency\":9000,\"firstByteLatency\":400}}}}"
+    )
+}
+
+/// The `number`th event of Bedrock's ConverseStream.
+#[must_use]
+pub fn converse_delta(number: usize) -> String {
+    let (word, padding) = (token(number), &"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP"[..4 + number % 38]);
+    format!("{{\"contentBlockIndex\":0,\"delta\":{{\"text\":\"{word}\"}},\"p\":\"{padding}\"}}")
+}
+
+/// Its last event.
+#[must_use]
+pub fn converse_ending() -> String {
+    format!(
+        "{{\"metrics\":{{\"latencyMs\":9000}},\"usage\":{{\"inputTokens\":{INPUT_TOKENS},\
+         \"outputTokens\":{OUTPUT_TOKENS},\"totalTokens\":{}}}}}",
+        INPUT_TOKENS + OUTPUT_TOKENS
+    )
+}
+
+/// The `number`th line of an Ollama chat.
+#[must_use]
+pub fn ollama_line(number: usize) -> String {
+    let word = token(number);
+    format!(
+        "{{\"model\":\"llama3.2\",\"created_at\":\"2026-08-20T13:48:21.{:09}Z\",\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"{word}\"}},\"done\":false}}\n",
+        number % 1_000_000_000
+    )
+}
+
+/// Its last line.
+#[must_use]
+pub fn ollama_ending() -> String {
+    format!(
+        "{{\"model\":\"llama3.2\",\"created_at\":\"2026-08-20T13:48:30.000000001Z\",\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"\"}},\"done_reason\":\"stop\",\"done\":true,\
+         \"total_duration\":9000000000,\"prompt_eval_count\":{INPUT_TOKENS},\"eval_count\":{OUTPUT_TOKENS}}}\n"
+    )
+}
+
+/// The `number`th event of OpenAI's Responses API over WebSocket.
+#[must_use]
+pub fn responses_delta(number: usize) -> String {
+    let word = token(number);
+    let padding = &"aB3dE6gH9"[..1 + number % 9];
+    format!(
+        "{{\"type\":\"response.output_text.delta\",\"sequence_number\":{number},\"item_id\":\"msg_bench0000000000\",\
+         \"output_index\":0,\"content_index\":0,\"delta\":\"{word}\",\"logprobs\":[],\"obfuscation\":\"{padding}\"}}"
+    )
+}
+
+/// The `number`th event of OpenAI's Realtime API: a piece of sound now and then, and of what it says.
+#[must_use]
+pub fn realtime_delta(number: usize) -> String {
+    let (kind, delta) = if number.is_multiple_of(4) {
+        let mut sound = String::new();
+        for part in 0..400 {
+            let word = token(number * 1000 + part);
+            sound.extend(word.chars().filter(char::is_ascii_alphanumeric));
+        }
+        ("response.output_audio.delta", sound)
+    } else {
+        ("response.output_audio_transcript.delta", token(number))
+    };
+    format!(
+        "{{\"type\":\"{kind}\",\"event_id\":\"event_bench{number:010}\",\"response_id\":\"resp_bench\",\
+         \"item_id\":\"item_bench000000000\",\"output_index\":0,\"content_index\":0,\"delta\":\"{delta}\"}}"
+    )
+}
+
+/// The event that ends a response over WebSocket.
+#[must_use]
+pub fn response_ending(kind: &str) -> String {
+    format!(
+        "{{\"type\":\"{kind}\",\"response\":{{\"id\":\"resp_bench\",\"object\":\"response\",\"status\":\"completed\",\
+         \"model\":\"gpt-realtime\",\"output\":[],\"usage\":{{\"input_tokens\":{INPUT_TOKENS},\
+         \"output_tokens\":{OUTPUT_TOKENS},\"total_tokens\":{}}}}}}}",
+        INPUT_TOKENS + OUTPUT_TOKENS
+    )
+}
+
+/// A request to Gemini, as a message of Protocol Buffers.
+#[must_use]
+pub fn gemini_request() -> Vec<u8> {
+    [wire::bytes(1, b"models/gemini-2.5-flash"), wire::bytes(2, &wire::bytes(1, &wire::bytes(2, b"Count.")))]
+        .concat()
+}
+
+/// The `number`th message of its answer.
+#[must_use]
+pub fn gemini_message(number: usize) -> Vec<u8> {
+    let words = (0..6).map(|word| token(6 * number + word)).collect::<String>();
+    let content = [wire::bytes(1, &wire::bytes(2, words.as_bytes())), wire::bytes(2, b"model")].concat();
+    [wire::bytes(1, &wire::bytes(1, &content)), wire::bytes(4, b"gemini-2.5-flash")].concat()
+}
+
+/// The last one.
+#[must_use]
+pub fn gemini_ending() -> Vec<u8> {
+    let counts = [wire::number(1, INPUT_TOKENS), wire::number(2, OUTPUT_TOKENS)].concat();
+    [wire::bytes(1, &wire::number(2, 1)), wire::bytes(3, &counts)].concat()
 }
 
 /// The events that end an Anthropic stream.

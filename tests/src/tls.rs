@@ -71,7 +71,8 @@ impl Identity {
                 PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .context("the leaf does not fit its key")?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The first that the client offers too.
+        server.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
         Ok(Self { directory, server: Arc::new(server) })
     }
 

@@ -10,6 +10,8 @@
 
 #[path = "websocket/frames.rs"]
 mod frames;
+#[path = "websocket/http2.rs"]
+mod http2;
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -61,8 +63,8 @@ impl Row {
         Self { id: text("id"), provider: text("provider"), model: text("model"), expected, connections }
     }
 
-    fn request(&self) -> String {
-        let (host, path) = match self.provider.as_str() {
+    fn endpoint(&self) -> (&'static str, &'static str) {
+        match self.provider.as_str() {
             "openai-realtime" => ("api.openai.com", "/v1/realtime?model=m"),
             "openai-responses" => ("api.openai.com", "/v1/responses"),
             "azure-realtime" => ("r.openai.azure.com", "/openai/v1/realtime?api-key=none"),
@@ -76,7 +78,11 @@ impl Row {
                 "//ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key=none",
             ),
             other => unreachable!("{other}"),
-        };
+        }
+    }
+
+    fn request(&self) -> String {
+        let (host, path) = self.endpoint();
         format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
@@ -169,6 +175,14 @@ impl Wire {
         assert_eq!(self.connection.state().protocol, Protocol::WebSocket);
     }
 
+    fn open_over_http2(&mut self, row: &Row, framing: Framing) {
+        let (host, path) = row.endpoint();
+        for (direction, bytes) in http2::opening(host, path, framing.extensions().as_deref()) {
+            self.push(direction, &bytes);
+        }
+        assert_eq!(self.connection.state().protocol, Protocol::Http2);
+    }
+
     fn close(mut self) -> (Vec<Call>, Counters) {
         let at = Timestamp(self.clock + 1);
         let Self { connection, calls, out, .. } = &mut self;
@@ -189,11 +203,25 @@ fn framings() -> Vec<Framing> {
         .collect()
 }
 
+/// What carries the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Http1,
+    Http2,
+}
+
 fn calls(catalog: &Arc<Catalog>, row: &Row, framing: Framing, sizes: &[usize]) -> Vec<Call> {
+    calls_over(Over::Http1, catalog, row, framing, sizes)
+}
+
+fn calls_over(over: Over, catalog: &Arc<Catalog>, row: &Row, framing: Framing, sizes: &[usize]) -> Vec<Call> {
     let mut all = Vec::new();
     for messages in &row.connections {
         let mut wire = Wire::new(catalog);
-        wire.upgrade(row, framing);
+        match over {
+            Over::Http1 => wire.upgrade(row, framing),
+            Over::Http2 => wire.open_over_http2(row, framing),
+        }
         let mut senders = [Direction::Write, Direction::Read].map(|way| Sender::new(framing, way));
         // Gemini Live's server sends its JSON in binary messages.
         let opcode = if row.provider == "gemini-live" { 2 } else { 1 };
@@ -203,7 +231,10 @@ fn calls(catalog: &Arc<Catalog>, row: &Row, framing: Framing, sizes: &[usize]) -
             let mut rest = &bytes[..];
             for size in sizes.iter().cycle() {
                 let (piece, after) = rest.split_at(rest.len().min(*size));
-                wire.push(*direction, piece);
+                match over {
+                    Over::Http1 => wire.push(*direction, piece),
+                    Over::Http2 => wire.push(*direction, &http2::data(*direction, piece)),
+                }
                 rest = after;
                 if rest.is_empty() {
                     break;
@@ -211,7 +242,12 @@ fn calls(catalog: &Arc<Catalog>, row: &Row, framing: Framing, sizes: &[usize]) -
             }
         }
         let close = senders[1].close();
-        wire.push(Direction::Read, &close);
+        match over {
+            Over::Http1 => wire.push(Direction::Read, &close),
+            Over::Http2 => {
+                wire.push(Direction::Read, &[http2::data(Direction::Read, &close), http2::end()].concat());
+            }
+        }
         let (calls, counters) = wire.close();
         assert_eq!(
             Counters { requests: 0, ..counters },
@@ -306,6 +342,27 @@ fn conversations_come_out_as_expected() {
         }
     }
     eprintln!("{} conversations with {events} responses", rows.len());
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The same on a stream of HTTP/2, of which the status is 200.
+#[test]
+fn conversations_over_http2() {
+    let catalog = Arc::new(Catalog::new());
+    let mut failures = Vec::new();
+    for row in &rows() {
+        for framing in framings() {
+            for sizes in [&[usize::MAX][..], &[1000, 1, 13]] {
+                let mut calls = calls_over(Over::Http2, &catalog, row, framing, sizes);
+                for call in calls.iter_mut().filter(|call| call.status == Some(200)) {
+                    call.status = Some(101);
+                }
+                let found = differences(row, &calls);
+                failures
+                    .extend(found.iter().map(|found| format!("{} {framing:?} {sizes:?} {found}", row.id)));
+            }
+        }
+    }
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 

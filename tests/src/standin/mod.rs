@@ -1,10 +1,12 @@
 //! A provider on loopback: OpenAI's, Anthropic's and Gemini's endpoints, with known numbers.
 //!
 //! It speaks HTTP/1.1 over rustls, which nobody hooks, so that whatever the daemon reports was seen
-//! on the client's side. Beside the TLS port it has a plain one, to sit behind a proxy.
+//! on the client's side; to clients that offer nothing else HTTP/2, with Gemini's gRPC methods. Beside the
+//! TLS port it has a plain one, to sit behind a proxy.
 
 mod anthropic;
 mod gemini;
+mod grpc;
 mod openai;
 mod server;
 mod socket;
@@ -13,6 +15,7 @@ mod transcript;
 use bytes::Bytes;
 use serde_json::Value;
 
+use server::Body;
 pub use server::StandIn;
 pub use transcript::Served;
 
@@ -43,7 +46,7 @@ pub enum Endpoint {
     Responses,
     /// Anthropic's `messages`
     Messages,
-    /// Gemini's `generateContent` and `streamGenerateContent`
+    /// Gemini's `generateContent` and `streamGenerateContent`, by gRPC too
     Generate,
 }
 

@@ -14,8 +14,14 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt as _, Full, Limited, channel::Channel, combinators::BoxBody};
-use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -24,13 +30,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Asked, COOKIE_MARKER, Served, openai, socket, transcript::Transcript};
+use super::{Answer, Asked, COOKIE_MARKER, Served, grpc, openai, socket, transcript::Transcript};
 use crate::{scenario::Scenario, tls::Identity};
 
 /// Largest request body that is read: above the largest test, below what would hurt.
 const MAX_REQUEST: usize = 64 << 20;
 
-type Body = BoxBody<Bytes, io::Error>;
+pub(super) type Body = BoxBody<Bytes, io::Error>;
 
 /// The running provider. It stops when this is dropped.
 #[derive(Debug)]
@@ -148,7 +154,12 @@ async fn connection(socket: TcpStream, tls: Option<(TlsAcceptor, Duration)>, tra
         Some((tls, distance)) => {
             tokio::time::sleep(distance).await;
             if let Ok(stream) = tls.accept(socket).await {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let counted = Counted { stream, transcript };
+                if http2 {
+                    let http = http2::Builder::new(TokioExecutor::new());
+                    return drop(http.serve_connection(TokioIo::new(counted), service).await);
+                }
                 drop(http.serve_connection(TokioIo::new(counted), service).with_upgrades().await);
             }
         }
@@ -167,6 +178,12 @@ async fn respond(request: Request<Incoming>, transcript: &Arc<Transcript>) -> Re
         return refuse("the body could not be read");
     };
     let body = body.to_bytes();
+    if let Some(asked) = Asked::by_rpc(head.uri.path(), &body) {
+        let Ok(scenario) = asked.model.parse::<Scenario>() else { return refuse("no such model") };
+        let id = transcript.note(&asked, &scenario, head.uri.path(), body.len());
+        tokio::time::sleep(scenario.wait_time()).await;
+        return grpc::respond(&asked, &scenario, &id);
+    }
     let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = head.uri.path();
     let Some(asked) = Asked::new(path, head.uri.query().unwrap_or(""), &json) else {

@@ -2,7 +2,7 @@
 
 use super::{
     Usage,
-    dialect::{Counter, Counts, Dialect, Field, Merge, Quirks},
+    dialect::{Code, Counter, Counts, Dialect, Field, Merge, Quirks},
     json::{Hit, Value},
     tools::Tools,
     wire_text,
@@ -75,8 +75,11 @@ struct ErrorParts {
 impl Answer {
     /// Takes one field.
     pub(super) fn hit(&mut self, dialect: &Dialect, hit: Hit<'_, Field>) {
-        self.hits = self.hits.saturating_add(1);
+        // An object that is another dialect's speaks for nobody.
+        let own = |value| matches!(value, Value::Text { text, .. } if dialect.own_kinds.contains(&text));
+        self.hits = self.hits.saturating_add(u32::from(hit.field != Field::Object || own(hit.value)));
         match (hit.field, hit.value) {
+            (Field::Coded(code), Value::Integer(number)) => self.coded(dialect, code, number),
             (Field::Document, Value::End) => self.end_document(),
             (Field::Kind, Value::Text { text, .. }) => {
                 self.own |= dialect.own_kinds.contains(&text);
@@ -174,6 +177,14 @@ impl Answer {
             (Field::OuterCode, value) => error_part(&mut self.error.outer_code, value),
             _ => {}
         }
+    }
+
+    /// A field whose value is a number that stands for a word; of new ones the word is not known.
+    fn coded(&mut self, dialect: &Dialect, code: &Code, number: i64) {
+        let Some(at) = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)) else { return };
+        let number = number.to_string();
+        let text = code.words.get(at).copied().unwrap_or(&number);
+        self.hit(dialect, Hit { field: code.field, value: Value::Text { text, truncated: false }, index: 0 });
     }
 
     /// A field of the response's head.

@@ -2,13 +2,14 @@
 //!
 //! One JSON document, several of them one after another (NDJSON), an array of them, server-sent
 //! events, or Amazon's event stream: the first bytes decide. Whatever the framing, the documents in
-//! it are read by the same tables.
+//! it are read by the same tables. Only gRPC has to be announced.
 
 use super::{
     answer::Answer,
     base64,
-    dialect::{Compiled, Field},
+    dialect::{Compiled, Field, Wire},
     eventstream::{self, Headers},
+    grpc,
     json::{PathTable, Scanner, Value, Want},
     sniff::{Kind, Sniffer},
 };
@@ -31,6 +32,8 @@ pub(super) enum Body {
     Events(Box<Events>),
     /// Amazon's event stream.
     Messages(Box<Messages>),
+    /// gRPC.
+    Rpc(Box<grpc::Messages>),
     /// Something that has no fields: audio, text.
     Other,
 }
@@ -50,6 +53,11 @@ pub(super) struct Outcome {
 }
 
 impl Body {
+    /// gRPC of a sender with this `grpc-encoding`.
+    pub(super) fn rpc(encoding: Option<&str>) -> Self {
+        Self::Rpc(Box::new(grpc::Messages::new(encoding)))
+    }
+
     /// Reads the next piece.
     pub(super) fn push(&mut self, compiled: &Compiled, answer: &mut Answer, data: &[u8]) {
         if let Self::Unknown(sniffer) = self {
@@ -77,6 +85,10 @@ impl Body {
                 decoder.push(data, &mut |piece| event.piece(compiled, answer, piece));
             }
             Self::Messages(messages) => messages.push(compiled, answer, data),
+            Self::Rpc(messages) => messages.push(&compiled.response, data, &mut |hit| match hit {
+                Ok(hit) => answer.hit(compiled.dialect, hit),
+                Err(grpc::Broken) => answer.abandon_document(),
+            }),
             Self::Unknown(_) | Self::Other => {}
         }
     }
@@ -107,6 +119,11 @@ impl Body {
                 answer.abandon_document();
                 let ended = messages.decoder.is_between_messages();
                 Outcome { streaming: true, whole: answer.stream_ended(dialect, complete && ended) }
+            }
+            Self::Rpc(messages) => {
+                answer.abandon_document();
+                let streaming = dialect.wire == Wire::Grpc { streaming: true };
+                Outcome { streaming, whole: complete && messages.is_between_messages() }
             }
             Self::Json { scanner, array } => {
                 let whole = scanner.is_complete();

@@ -74,6 +74,11 @@ impl Calls {
                     exchange.response_body(self.catalog.compiled(exchange.route()), data, at);
                 }
             }
+            Event::Trailers { exchange, headers, at: _ } => {
+                for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
+                    exchange.note_status(headers);
+                }
+            }
             Event::Message { exchange, from, data, fin, at } => {
                 let catalog = Arc::clone(&self.catalog);
                 if let Some((_, conversation)) = self.conversation(exchange) {

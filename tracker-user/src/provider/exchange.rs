@@ -6,9 +6,10 @@ use super::{
     body::{Body, Outcome},
     catalog::Route,
     counted::{Counted, Known},
-    dialect::{Compiled, Field},
+    dialect::{Compiled, Field, Wire},
     form::Form,
-    json::{Scanner, Value},
+    grpc,
+    json::{Hit, Scanner, Value},
     wire_text,
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(super) struct Exchange {
     headers: Vec<(&'static str, String)>,
     /// The response was announced as lines of JSON.
     lines: bool,
+    /// The status of a gRPC call.
+    rpc_status: Option<String>,
     body: Body,
     answer: Answer,
     first_token: Option<Timestamp>,
@@ -38,11 +41,53 @@ pub(super) struct Exchange {
 
 #[derive(Default)]
 struct RequestBody {
-    scanner: Scanner,
-    begun: bool,
-    form: Option<Box<Form>>,
+    reader: Reader,
+    /// How gRPC messages are compressed.
+    encoding: Option<String>,
     model: Option<String>,
     prompt: bool,
+}
+
+/// How a request's body is read.
+#[derive(Default)]
+enum Reader {
+    /// Nothing of it has come.
+    #[default]
+    Unknown,
+    Json(Box<Scanner>),
+    Form(Box<Form>),
+    Rpc(Box<grpc::Messages>),
+}
+
+impl Reader {
+    fn of(wire: Wire, encoding: Option<&str>, start: &[u8]) -> Self {
+        match wire {
+            Wire::Grpc { .. } => Self::Rpc(Box::new(grpc::Messages::new(encoding))),
+            Wire::Json if Form::begins(start) => Self::Form(Box::default()),
+            Wire::Json => Self::Json(Box::default()),
+        }
+    }
+}
+
+impl RequestBody {
+    fn hit(&mut self, hit: Hit<'_, Field>) {
+        let Self { model, prompt, .. } = self;
+        match (hit.field, hit.value) {
+            (Field::Model, Value::Text { text, .. }) if model.is_none() && !text.is_empty() => {
+                *model = Some(wire_text(text));
+            }
+            // `projects/p/locations/l/publishers/google/models/m`, `models/m`
+            (Field::ModelResource, Value::Text { text, truncated: false }) if model.is_none() => {
+                *model = text.rsplit('/').next().filter(|name| !name.is_empty()).map(wire_text);
+            }
+            (Field::Prompt, Value::Present | Value::BeginArray | Value::BeginObject) => *prompt = true,
+            _ => {}
+        }
+    }
+}
+
+fn header<'a>(headers: &'a [(&'static str, String)], wanted: &str) -> Option<&'a str> {
+    headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
 }
 
 impl Exchange {
@@ -58,10 +103,14 @@ impl Exchange {
             port: head.port,
             path: head.path.clone(),
             started,
-            request: RequestBody::default(),
+            request: RequestBody {
+                encoding: header(&head.headers, grpc::ENCODING).map(str::to_owned),
+                ..RequestBody::default()
+            },
             status: None,
             headers: Vec::new(),
             lines: false,
+            rpc_status: None,
             body: Body::default(),
             answer: Answer::default(),
             first_token: None,
@@ -70,24 +119,25 @@ impl Exchange {
     }
 
     pub(super) fn request_body(&mut self, compiled: &Compiled, data: &[u8]) {
-        let RequestBody { scanner, begun, form, model, prompt } = &mut self.request;
-        if !std::mem::replace(begun, true) && Form::begins(data) {
-            *form = Some(Box::default());
-            *prompt = true;
+        let request = &mut self.request;
+        let mut reader = std::mem::take(&mut request.reader);
+        if let Reader::Unknown = reader {
+            reader = Reader::of(compiled.dialect.wire, request.encoding.as_deref(), data);
+            request.prompt |= matches!(reader, Reader::Form(_));
         }
-        if let Some(form) = form {
-            if let Some(found) = form.push(data) {
-                *model = Some(wire_text(&found));
+        match &mut reader {
+            Reader::Unknown => {}
+            Reader::Json(scanner) => scanner.push(&compiled.request, data, &mut |hit| request.hit(hit)),
+            Reader::Form(form) => {
+                if let Some(found) = form.push(data) {
+                    request.model = Some(wire_text(&found));
+                }
             }
-            return;
+            Reader::Rpc(messages) => messages.push(&compiled.request, data, &mut |hit| {
+                let _ = hit.map(|hit| request.hit(hit));
+            }),
         }
-        scanner.push(&compiled.request, data, &mut |hit| match (hit.field, hit.value) {
-            (Field::Model, Value::Text { text, .. }) if model.is_none() && !text.is_empty() => {
-                *model = Some(wire_text(text));
-            }
-            (Field::Prompt, Value::Present | Value::BeginArray | Value::BeginObject) => *prompt = true,
-            _ => {}
-        });
+        request.reader = reader;
     }
 
     pub(super) fn response(&mut self, compiled: &Compiled, head: &ResponseHead, at: Timestamp) {
@@ -96,7 +146,18 @@ impl Exchange {
         let wanted = |name| compiled.dialect.headers.iter().any(|&(header, _)| header == name);
         self.headers = head.headers.iter().filter(|(name, _)| wanted(*name)).cloned().collect();
         let kind = head.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.note_status(&head.headers);
+        if matches!(compiled.dialect.wire, Wire::Grpc { .. })
+            && head.content_type.as_deref().is_none_or(grpc::is_content_type)
+        {
+            self.body = Body::rpc(header(&head.headers, grpc::ENCODING));
+        }
         self.lines = ["ndjson", "jsonl", "stream+json", "json-seq"].iter().any(|lines| kind.contains(lines));
+    }
+
+    /// Fields behind the body, or in a head that nothing follows.
+    pub(super) fn note_status(&mut self, headers: &[(&'static str, String)]) {
+        self.rpc_status = self.rpc_status.take().or_else(|| header(headers, grpc::STATUS).map(str::to_owned));
     }
 
     pub(super) fn response_body(&mut self, compiled: &Compiled, data: &[u8], at: Timestamp) {
@@ -133,7 +194,9 @@ impl Exchange {
                 answer.header(dialect, field, value);
             }
         }
-        let error = answer.error(self.status).or_else(|| (!whole).then(|| "interrupted".into()));
+        let rpc_error = || self.rpc_status.as_deref().and_then(grpc::error);
+        let interrupted = || (!whole).then(|| "interrupted".into());
+        let error = answer.error(self.status).or_else(rpc_error).or_else(interrupted);
         let usage = answer.usage(dialect, self.route.quirks, whole);
         let done = answer.is_final() || usage.source != UsageSource::Missing;
         let mut known = None;
@@ -189,9 +252,9 @@ impl Exchange {
 
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.
     fn is_plausible(&self, compiled: &Compiled) -> bool {
-        let RequestBody { model, prompt, form, .. } = &self.request;
+        let RequestBody { model, prompt, reader, .. } = &self.request;
         // A form may leave its model out, where the path says enough.
-        let form = form.is_some() && self.path.contains("/v1/");
+        let form = matches!(reader, Reader::Form(_)) && self.path.contains("/v1/");
         let asked = *prompt && (model.is_some() || self.route.model.is_some() || form);
         let answered = self.answer.recognised && (self.answer.model.is_some() || compiled.dialect.nameless);
         asked || answered

@@ -7,9 +7,11 @@ use super::{
     catalog::{Endpoint, Method, Socket, Vendor},
     dialect::{
         CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, Dialect,
-        EMBED_CONTENT, EMBEDDINGS, GENERATE, GENERATE_CONTENT, IMAGES, INTERACTIONS, INVOKE_MODEL, MESSAGES,
-        MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SPEECH,
-        TRANSCRIPTION, WATSONX, WORKERS,
+        EMBED_CONTENT, EMBED_RPC, EMBEDDINGS, GENERATE, GENERATE_CONTENT, GENERATE_RPC, IMAGES, INTERACTIONS,
+        INVOKE_MODEL, MESSAGES, MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES,
+        RUNS, Reasoning, SPEECH, STREAM_GENERATE_RPC, TRANSCRIPTION, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
+        VERTEX_STREAM_GENERATE_RPC, WATSONX, WORKERS, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED,
+        XAI_EMBED, XAI_IMAGE, XAI_SAMPLE, XAI_SAMPLE_STREAM,
     },
     realtime::Speech,
 };
@@ -118,6 +120,82 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("completion", &COMPLETION, "text_completion"),
     call("generate", &GENERATE, "text_completion"),
     call("generate_stream", &GENERATE, "text_completion"),
+    // gRPC, whose paths are `/package.Service/Method`: Google's in the versions that there are, and xAI's.
+    call(
+        "/google.ai.generativelanguage.v1.GenerativeService/GenerateContent",
+        &GENERATE_RPC,
+        "generate_content",
+    ),
+    call(
+        "/google.ai.generativelanguage.v1.GenerativeService/StreamGenerateContent",
+        &STREAM_GENERATE_RPC,
+        "generate_content",
+    ),
+    call("/google.ai.generativelanguage.v1.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
+    call("/google.ai.generativelanguage.v1.GenerativeService/BatchEmbedContents", &EMBED_RPC, "embeddings"),
+    call(
+        "/google.ai.generativelanguage.v1beta.GenerativeService/GenerateContent",
+        &GENERATE_RPC,
+        "generate_content",
+    ),
+    call(
+        "/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent",
+        &STREAM_GENERATE_RPC,
+        "generate_content",
+    ),
+    call("/google.ai.generativelanguage.v1beta.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
+    call(
+        "/google.ai.generativelanguage.v1beta.GenerativeService/BatchEmbedContents",
+        &EMBED_RPC,
+        "embeddings",
+    ),
+    call(
+        "/google.ai.generativelanguage.v1alpha.GenerativeService/GenerateContent",
+        &GENERATE_RPC,
+        "generate_content",
+    ),
+    call(
+        "/google.ai.generativelanguage.v1alpha.GenerativeService/StreamGenerateContent",
+        &STREAM_GENERATE_RPC,
+        "generate_content",
+    ),
+    call("/google.ai.generativelanguage.v1alpha.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
+    call(
+        "/google.ai.generativelanguage.v1alpha.GenerativeService/BatchEmbedContents",
+        &EMBED_RPC,
+        "embeddings",
+    ),
+    call(
+        "/google.cloud.aiplatform.v1.PredictionService/GenerateContent",
+        &VERTEX_GENERATE_RPC,
+        "generate_content",
+    ),
+    call(
+        "/google.cloud.aiplatform.v1.PredictionService/StreamGenerateContent",
+        &VERTEX_STREAM_GENERATE_RPC,
+        "generate_content",
+    ),
+    call("/google.cloud.aiplatform.v1.PredictionService/EmbedContent", &VERTEX_EMBED_RPC, "embeddings"),
+    call(
+        "/google.cloud.aiplatform.v1beta1.PredictionService/GenerateContent",
+        &VERTEX_GENERATE_RPC,
+        "generate_content",
+    ),
+    call(
+        "/google.cloud.aiplatform.v1beta1.PredictionService/StreamGenerateContent",
+        &VERTEX_STREAM_GENERATE_RPC,
+        "generate_content",
+    ),
+    call("/google.cloud.aiplatform.v1beta1.PredictionService/EmbedContent", &VERTEX_EMBED_RPC, "embeddings"),
+    call("/xai_api.Chat/GetCompletion", &XAI_CHAT, "chat"),
+    call("/xai_api.Chat/GetCompletionChunk", &XAI_CHAT_STREAM, "chat"),
+    // A deferred completion is counted when it is fetched: what starts it names no response.
+    act("/xai_api.Chat/GetDeferredCompletion", &XAI_DEFERRED, "chat"),
+    call("/xai_api.Chat/CompactContext", &XAI_COMPACT, "chat"),
+    call("/xai_api.Sample/SampleText", &XAI_SAMPLE, "text_completion"),
+    call("/xai_api.Sample/SampleTextStreaming", &XAI_SAMPLE_STREAM, "text_completion"),
+    call("/xai_api.Embedder/Embed", &XAI_EMBED, "embeddings"),
+    call("/xai_api.Image/GenerateImage", &XAI_IMAGE, "image_generation"),
 ];
 
 /// Dialects that their bodies alone give away, where the path could not be read.
@@ -161,6 +239,9 @@ pub(super) static NEIGHBOURS: &[Endpoint] = &[
     no_call("model/{}/count-tokens"),
     no_call("api/tags"),
     no_call("{model}:countTokens"),
+    no_call("/google.ai.generativelanguage.v1beta.GenerativeService/CountTokens"),
+    no_call("/xai_api.Models/ListLanguageModels"),
+    no_call("/xai_api.Chat/StartDeferredCompletion"),
 ];
 
 const PLAIN: Quirks = Quirks { reasoning: Reasoning::Within, audio_beside_prompt: false };

@@ -131,6 +131,15 @@ pub enum Event<'a> {
         /// When they arrived.
         at: Timestamp,
     },
+    /// Fields that came behind the response's body.
+    Trailers {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// Those that a dialect asked for, lower-case names; never empty.
+        headers: &'a [(&'static str, String)],
+        /// When they arrived.
+        at: Timestamp,
+    },
     /// A piece of a WebSocket message: the exchange has switched protocols.
     Message {
         /// The exchange.
@@ -180,6 +189,9 @@ impl std::fmt::Debug for Event<'_> {
             }
             Self::ResponseBody { exchange, data, at } => {
                 f.debug_tuple("ResponseBody").field(&exchange.0).field(&data.len()).field(&at).finish()
+            }
+            Self::Trailers { exchange, headers, at } => {
+                f.debug_tuple("Trailers").field(&exchange.0).field(&headers).field(&at).finish()
             }
             Self::Message { exchange, from, data, fin, at } => f
                 .debug_tuple("Message")

@@ -9,13 +9,14 @@
 //! wrapped in, and `exchanges` knows which response belongs to which request. A connection that shows
 //! itself to be HTTP/2 is `http2`'s from then on, with the same `coding`; one that was upgraded to
 //! WebSocket is `websocket`'s. What a body means is
-//! for the stage above; [`sse`] is here because it is framing too.
+//! for the stage above; [`sse`] and [`grpc`] are here because they are framing too.
 
 mod coding;
 mod connection;
 mod counters;
 mod event;
 mod exchanges;
+pub mod grpc;
 mod half;
 mod http1;
 mod http2;

@@ -82,7 +82,7 @@ const RESPONSE: &[Path] = &[
 ];
 
 /// Thoughts are beside the candidates, what tools brought in is beside the prompt.
-fn generate_usage(counts: &Counts, _: Quirks) -> Usage {
+pub(super) fn generate_usage(counts: &Counts, _: Quirks) -> Usage {
     let thoughts = counts.get(Reasoning);
     let prompt = counts.get(Input);
     let input = prompt.and_then(|_| sum(&[prompt, counts.get(ToolInput)]));

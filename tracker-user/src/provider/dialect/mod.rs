@@ -9,6 +9,7 @@ mod bedrock;
 mod cohere;
 mod counts;
 mod gemini;
+mod grpc;
 mod local;
 mod media;
 mod objects;
@@ -19,6 +20,11 @@ pub(super) use bedrock::{CONVERSE, INVOKE_MODEL};
 pub(super) use cohere::{COHERE, RERANK};
 pub(super) use counts::{Counter, Counts};
 pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
+pub(super) use grpc::{
+    EMBED_RPC, GENERATE_RPC, STREAM_GENERATE_RPC, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
+    VERTEX_STREAM_GENERATE_RPC, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED, XAI_EMBED, XAI_IMAGE,
+    XAI_SAMPLE, XAI_SAMPLE_STREAM,
+};
 pub(super) use local::{COMPLETION, GENERATE, OLLAMA, WATSONX};
 pub(super) use media::{IMAGES, MODERATION, OCR, SPEECH, TRANSCRIPTION};
 pub(super) use objects::{CONVERSATIONS, INTERACTIONS, PREDICTIONS, RUNS};
@@ -43,6 +49,8 @@ pub(super) enum Field {
 
     /// Request: the model asked for.
     Model,
+    /// Request: the model asked for, at the end of a resource's name.
+    ModelResource,
     /// Request: what only a request to an LLM has (`messages`, `contents`, `input`).
     Prompt,
 
@@ -107,6 +115,30 @@ pub(super) enum Field {
     ErrorCode,
     /// The code of an error body that has it beside the error.
     OuterCode,
+
+    /// Another field, by a number that stands for a word.
+    Coded(&'static Code),
+}
+
+/// What the numbers of an enumeration mean.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Code {
+    /// Of which field.
+    pub(super) field: Field,
+    /// The words, from number one on: zero says nothing.
+    pub(super) words: &'static [&'static str],
+}
+
+/// How bodies are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// JSON, in the framing that its first bytes tell.
+    Json,
+    /// gRPC: messages of Protocol Buffers, so that paths are of field numbers.
+    Grpc {
+        /// The answer may be several messages.
+        streaming: bool,
+    },
 }
 
 /// One row of a path table.
@@ -158,6 +190,8 @@ pub(super) enum Reasoning {
 pub(super) struct Dialect {
     /// Its name in a configuration; empty where it has none.
     pub(super) name: &'static str,
+    /// How its bodies are written.
+    pub(super) wire: Wire,
     /// Paths of the request body.
     pub(super) request: &'static [Path],
     /// Paths of the response body and of every event of a streamed one, in groups that dialects
@@ -197,6 +231,7 @@ pub(super) struct Dialect {
 /// What most dialects do, to be completed.
 const PLAIN: Dialect = Dialect {
     name: "",
+    wire: Wire::Json,
     request: &[],
     response: &[],
     headers: &[],

@@ -43,6 +43,8 @@ pub(in crate::provider) static WORKERS: Dialect = Dialect {
 pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
     name: "openai.completions",
     request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    response: &[&[("object", Scalar, Object)], CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE],
+    own_kinds: &["text_completion"],
     ..CHAT
 };
 

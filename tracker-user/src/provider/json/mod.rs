@@ -7,7 +7,10 @@
 
 mod path;
 mod scanner;
+mod search;
 mod text;
 
+pub(super) use path::{NOWHERE, NodeId, ROOT};
 pub use path::{PathTable, Want};
 pub use scanner::{Hit, Scanner, Value};
+pub(super) use text::Text;

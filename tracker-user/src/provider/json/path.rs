@@ -13,13 +13,13 @@ pub enum Want {
 }
 
 /// Index of a node in its table.
-pub(super) type NodeId = u16;
+pub(in crate::provider) type NodeId = u16;
 
 /// "No path leads here": everything below is skipped.
-pub(super) const NOWHERE: NodeId = NodeId::MAX;
+pub(in crate::provider) const NOWHERE: NodeId = NodeId::MAX;
 
 /// The root is always the first node.
-pub(super) const ROOT: NodeId = 0;
+pub(in crate::provider) const ROOT: NodeId = 0;
 
 #[derive(Clone, Debug)]
 struct Node<F> {
@@ -98,12 +98,18 @@ impl<F: Copy> PathTable<F> {
 
     /// The node that `key` leads to from `at`, or [`NOWHERE`].
     #[inline]
-    pub(super) fn child(&self, at: NodeId, key: &[u8]) -> NodeId {
+    pub(in crate::provider) fn child(&self, at: NodeId, key: &[u8]) -> NodeId {
         let Some(node) = self.nodes.get(usize::from(at)) else { return NOWHERE };
         if node.lengths & length_bit(key.len()) == 0 {
             return NOWHERE;
         }
         node.keys.iter().find(|(name, _)| **name == *key).map_or(NOWHERE, |&(_, id)| id)
+    }
+
+    /// Whether a path leads through `at`.
+    #[inline]
+    pub(in crate::provider) fn is_inner(&self, at: NodeId) -> bool {
+        self.nodes.get(usize::from(at)).is_some_and(|node| node.lengths != 0)
     }
 
     /// The node of the elements of the array at `at`, or [`NOWHERE`].
@@ -114,7 +120,7 @@ impl<F: Copy> PathTable<F> {
 
     /// What is wanted of the value at `at`.
     #[inline]
-    pub(super) fn leaf(&self, at: NodeId) -> Option<(Want, F)> {
+    pub(in crate::provider) fn leaf(&self, at: NodeId) -> Option<(Want, F)> {
         self.nodes.get(usize::from(at)).and_then(|node| node.leaf)
     }
 }

@@ -15,7 +15,7 @@ enum Escape {
 
 /// Collects one string (or number, or literal) from pieces of any size.
 #[derive(Clone)]
-pub(super) struct Text {
+pub(in crate::provider) struct Text {
     bytes: [u8; MAX],
     len: usize,
     truncated: bool,
@@ -24,18 +24,18 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) const fn new() -> Self {
+    pub(in crate::provider) const fn new() -> Self {
         Self { bytes: [0; MAX], len: 0, truncated: false, escape: Escape::None, high_surrogate: None }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::provider) fn clear(&mut self) {
         self.len = 0;
         self.truncated = false;
         self.escape = Escape::None;
         self.high_surrogate = None;
     }
 
-    pub(super) const fn truncated(&self) -> bool {
+    pub(in crate::provider) const fn truncated(&self) -> bool {
         self.truncated
     }
 
@@ -44,7 +44,7 @@ impl Text {
     }
 
     /// The text; what follows the first invalid or cut-off character is left out.
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::provider) fn as_str(&self) -> &str {
         let bytes = self.bytes();
         str::from_utf8(bytes).unwrap_or_else(|error| {
             // The bytes before `valid_up_to` are valid by its definition.
@@ -52,7 +52,7 @@ impl Text {
         })
     }
 
-    pub(super) fn push(&mut self, more: &[u8]) {
+    pub(in crate::provider) fn push(&mut self, more: &[u8]) {
         let take = more.len().min(MAX - self.len);
         self.bytes[self.len..self.len + take].copy_from_slice(&more[..take]);
         self.len += take;

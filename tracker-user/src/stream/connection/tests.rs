@@ -9,7 +9,11 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     capture::ConnectionId,
-    stream::{Peer, RequestHead, ResponseHead, coding::tests::gzip},
+    stream::{
+        ExchangeId, Peer, RequestHead, ResponseHead, Role,
+        coding::tests::gzip,
+        http1::{MAX_HEAD, start::PREFACE},
+    },
 };
 use Direction::{Read, Write};
 
@@ -21,6 +25,7 @@ struct Seen {
     sent: Vec<u8>,
     response: Option<ResponseHead>,
     received: Vec<u8>,
+    trailers: Vec<(&'static str, String)>,
     end: Option<End>,
 }
 
@@ -119,6 +124,11 @@ fn record(seen: &mut Vec<Seen>, times: &mut Vec<(u64, u64)>, event: &Event<'_>) 
             let index = open(seen, exchange);
             // Over HTTP/2 the head may have been unreadable.
             seen[index].received.extend_from_slice(data);
+        }
+        Event::Trailers { exchange, headers, .. } => {
+            assert!(!headers.is_empty());
+            let index = open(seen, exchange);
+            seen[index].trailers.extend_from_slice(headers);
         }
         Event::Message { exchange, from, data, .. } => {
             let index = open(seen, exchange);

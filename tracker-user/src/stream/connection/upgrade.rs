@@ -14,14 +14,11 @@ use crate::{
 impl Connection {
     /// The server switches protocols; false where it is not to a WebSocket that can be read.
     pub(super) fn upgrade(&mut self, head: &ResponseHead, at: Timestamp, out: &mut Sink<'_>) -> bool {
-        let values = |wanted| {
-            head.headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| value.as_str())
-        };
-        if !values("upgrade").any(names_websocket) {
+        let mut upgrade = head.headers.iter().filter(|(name, _)| *name == "upgrade");
+        if !upgrade.any(|(_, value)| names_websocket(value)) {
             return false;
         }
-        let extensions = Extensions::read(values("sec-websocket-extensions"));
-        let Some(extensions) = extensions else {
+        let Some(extensions) = Extensions::agreed(head) else {
             self.counters.websockets_given_up += 1;
             return false;
         };

@@ -14,7 +14,9 @@ use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
 /// is: where a provider reports the model, the usage or the id outside the body.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 12] = [
+pub(in crate::stream) const KEPT_HEADERS: [&str; 14] = [
+    "grpc-encoding",                                // how messages are compressed
+    "grpc-status",                                  // in trailers, or in the head where nothing follows
     "request-id",                                   // Anthropic
     "sec-websocket-extensions",                     // how messages are compressed
     "upgrade",                                      // to WebSocket, or not

@@ -66,7 +66,9 @@ impl Fields {
                 self.unknown_coding |= codings.is_none();
                 self.codings = codings.unwrap_or_default();
             }
-            _ if KEPT_HEADERS.contains(&name) && self.kept.len() < KEPT_HEADERS.len() => {
+            _ if (name == ":protocol" || KEPT_HEADERS.contains(&name))
+                && self.kept.len() < KEPT_HEADERS.len() =>
+            {
                 self.kept.extend(text(value).map(|value| (name, value)));
             }
             _ => {}
@@ -86,6 +88,11 @@ impl Fields {
     /// Whether the body may have a coding that was not read.
     pub(super) fn codings_are_doubtful(&self) -> bool {
         self.unknown && self.codings.is_empty() && !self.unknown_coding
+    }
+
+    /// What is kept of trailers.
+    pub(super) fn trailers(&self) -> &[(&'static str, String)] {
+        &self.kept
     }
 
     /// The head of a request. What could not be told is empty or absent.

@@ -7,11 +7,13 @@
 //! which message belongs to which exchange; `head` what a header block says.
 
 mod frame;
+mod half;
 mod head;
 mod hpack;
 mod streams;
 
 use frame::{Begins, DEFAULT_MAX_LENGTH, FrameHeader, HEADER, flag, kind};
+use half::{BETWEEN_FRAMES, Block, Half, Payload, Phase};
 use head::Fields;
 use streams::{Side, Streams};
 
@@ -65,63 +67,6 @@ impl std::fmt::Debug for Http2 {
             .field("client", &self.client)
             .field("streams", &self.streams.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// One direction.
-struct Half {
-    phase: Phase,
-    hpack: hpack::Decoder,
-    /// The header block in progress: until it is whole, nothing else may come.
-    block: Option<Block>,
-    /// The largest frame that this side has allowed the other to send; absent: it was not seen.
-    allows: Option<u32>,
-}
-
-/// Where a direction stands.
-enum Phase {
-    /// At its first byte, or in the preface, of which so much was seen.
-    Start(usize),
-    /// Out of step: the bytes of what may become a frame, empty while there are none.
-    Seek(Vec<u8>),
-    /// In a frame header, or before it.
-    Header {
-        have: [u8; HEADER],
-        length: usize,
-        at: Timestamp,
-    },
-    Payload(Payload),
-}
-
-const BETWEEN_FRAMES: Phase = Phase::Header { have: [0; HEADER], length: 0, at: Timestamp(0) };
-
-/// A frame whose header was read.
-#[derive(Clone, Copy)]
-struct Payload {
-    header: FrameHeader,
-    left: u32,
-    /// Padding at its end.
-    pad: u32,
-    /// The bytes before what it carries, or a record of a control frame.
-    prefix: [u8; 8],
-    prefix_length: usize,
-    prefix_wanted: usize,
-}
-
-/// A header block that is not whole yet.
-struct Block {
-    stream: u32,
-    /// Of PUSH_PROMISE: read for the table's sake only.
-    pushed: bool,
-    end_stream: bool,
-    bytes: Vec<u8>,
-    too_long: bool,
-    started: Timestamp,
-}
-
-impl Half {
-    fn at_start() -> Self {
-        Self { phase: Phase::Start(0), hpack: hpack::Decoder::default(), block: None, allows: None }
     }
 }
 
@@ -187,7 +132,7 @@ impl Http2 {
             payload.left -= u32::try_from(lost).unwrap_or(payload.left);
             let payload = *payload;
             if let (kind::DATA, Some(side)) = (header.kind, side) {
-                self.streams.damaged(header.stream, side, io);
+                self.streams.damaged(header.stream, side, lost, io);
             }
             if payload.left == 0 {
                 self.frame_done(direction, payload, io);
@@ -364,7 +309,8 @@ impl Http2 {
                 return rest;
             }
         } else if !in_padding {
-            self.carried(direction, header, piece, io);
+            let before = payload.left + piece.len() as u32 + payload.prefix_length as u32;
+            self.carried(direction, header, piece, before == header.length, io);
         }
         self.half_mut(direction).phase = Phase::Payload(payload);
         if payload.left == 0 {
@@ -405,12 +351,19 @@ impl Http2 {
         Ok(())
     }
 
-    /// A piece of what a frame carries.
-    fn carried(&mut self, direction: Direction, header: FrameHeader, piece: &[u8], io: &mut Io<'_, '_>) {
+    /// A piece of what a frame carries, `first` if nothing of that came before it.
+    fn carried(
+        &mut self,
+        direction: Direction,
+        header: FrameHeader,
+        piece: &[u8],
+        first: bool,
+        io: &mut Io<'_, '_>,
+    ) {
         match header.kind {
             kind::DATA => {
                 let side = self.side(direction);
-                if !side.is_some_and(|side| self.streams.data(header.stream, side, piece, io)) {
+                if !side.is_some_and(|side| self.streams.data(header.stream, side, piece, first, io)) {
                     self.pass_over(piece.len(), io);
                 }
             }

@@ -9,10 +9,11 @@ use super::{Io, head::Fields};
 use crate::{
     capture::Timestamp,
     stream::{
-        End, Event, ExchangeId, Role,
+        End, Event, ExchangeId, Peer, ResponseHead, Role,
         coding::Coding,
         half::Body,
         http1::{body::Framing, head::Wrapping},
+        websocket::{Extensions, WebSocket},
     },
 };
 
@@ -41,6 +42,16 @@ struct Stream {
     fate: Option<End>,
     /// The head of its response may be among lost bytes.
     doubtful: bool,
+    socket: Socket,
+}
+
+/// Whether the stream is a WebSocket (RFC 8441).
+enum Socket {
+    No,
+    /// Its request asks for that.
+    Asked,
+    /// From here on its body is frames of both sides.
+    Open(Box<WebSocket>),
 }
 
 /// Which of the two messages.
@@ -48,6 +59,15 @@ struct Stream {
 pub(super) enum Side {
     Request,
     Response,
+}
+
+impl Side {
+    const fn peer(self) -> Peer {
+        match self {
+            Self::Request => Peer::Client,
+            Self::Response => Peer::Server,
+        }
+    }
 }
 
 /// The open streams.
@@ -84,17 +104,18 @@ impl Streams {
         if self.open.len() >= MAX_OPEN
             && let Some((_, oldest)) = self.open.pop_first()
         {
-            io.end(oldest.exchange, End::Gap);
+            oldest.end(End::Gap, io);
         }
         let exchange = ExchangeId(self.next_exchange);
         self.next_exchange += 1;
         io.counters.requests += 1;
         let (codings, sniff) = (fields.codings(), fields.codings_are_doubtful());
         let head = fields.into_request();
+        let socket = if head.asks_for_websocket() { Socket::Asked } else { Socket::No };
         (io.out)(Event::Request { exchange, role, head: &head, at: started });
         let mut fate = None;
         let request = open_body(codings, sniff, exchange, &mut fate, io);
-        let stream = Stream { exchange, request, response: Message::Awaited, fate, doubtful: false };
+        let stream = Stream { exchange, request, response: Message::Awaited, fate, doubtful: false, socket };
         self.open.insert(id, stream);
         true
     }
@@ -104,7 +125,11 @@ impl Streams {
     pub(super) fn response(&mut self, id: u32, mut fields: Fields, io: &mut Io<'_, '_>) -> bool {
         let Some(stream) = self.open.get_mut(&id) else { return false };
         if !matches!(stream.response, Message::Awaited) {
-            return true; // Trailers.
+            let (exchange, headers, at) = (stream.exchange, fields.trailers(), io.at);
+            if !headers.is_empty() {
+                (io.out)(Event::Trailers { exchange, headers, at });
+            }
+            return true;
         }
         match fields.status {
             Some(100..200) => return true,
@@ -116,15 +141,29 @@ impl Streams {
         if let Some(status) = fields.status {
             let head = fields.into_response(status);
             (io.out)(Event::Response { exchange, head: &head, at: io.at });
+            if matches!(stream.socket, Socket::Asked) && (200..300).contains(&status) {
+                stream.upgrade(&head, io);
+            }
         }
         stream.doubtful = false;
         stream.response = open_body(codings, sniff, exchange, &mut stream.fate, io);
         true
     }
 
-    /// A piece of a body; false if it belongs to no stream.
-    pub(super) fn data(&mut self, id: u32, side: Side, piece: &[u8], io: &mut Io<'_, '_>) -> bool {
+    /// A piece of a body, `aligned` if a frame's content begins with it; false if it belongs to no stream.
+    pub(super) fn data(
+        &mut self,
+        id: u32,
+        side: Side,
+        piece: &[u8],
+        aligned: bool,
+        io: &mut Io<'_, '_>,
+    ) -> bool {
         let Some(stream) = self.open.get_mut(&id) else { return false };
+        if let Socket::Open(socket) = &mut stream.socket {
+            socket.push(side.peer(), piece, aligned, io.at, io.counters, io.out);
+            return true;
+        }
         let Stream { exchange, request, response, fate, .. } = stream;
         let exchange = *exchange;
         let (message, requesting) = match side {
@@ -167,6 +206,7 @@ impl Streams {
         let Some(stream) = self.open.get_mut(&id) else { return };
         match side {
             Side::Request => stream.request = Message::Done,
+            Side::Response if matches!(stream.socket, Socket::Open(_)) => self.end(id, End::Closed, io),
             Side::Response if matches!(stream.response, Message::Awaited) => self.end(id, End::Gap, io),
             Side::Response => {
                 let whole = matches!(stream.request, Message::Done);
@@ -179,12 +219,15 @@ impl Streams {
     /// Ends a stream, if it is open.
     pub(super) fn end(&mut self, id: u32, end: End, io: &mut Io<'_, '_>) {
         if let Some(stream) = self.open.remove(&id) {
-            io.end(stream.exchange, end);
+            stream.end(end, io);
         }
     }
 
-    /// Bytes of one message's body were lost, and nothing else.
-    pub(super) fn damaged(&mut self, id: u32, side: Side, io: &mut Io<'_, '_>) {
+    /// So many bytes of one message's body were lost, and nothing else.
+    pub(super) fn damaged(&mut self, id: u32, side: Side, lost: u64, io: &mut Io<'_, '_>) {
+        if let Some(Stream { socket: Socket::Open(socket), .. }) = self.open.get_mut(&id) {
+            return socket.gap(side.peer(), lost, io.at, io.counters, io.out);
+        }
         match side {
             Side::Request => self.open.get_mut(&id).into_iter().for_each(Stream::cut_request),
             Side::Response => self.end(id, End::Gap, io),
@@ -194,16 +237,20 @@ impl Streams {
     /// One side has lost its place: messages in progress on it are not whole. Those that have not
     /// begun may still come.
     pub(super) fn lost_place(&mut self, side: Side, end: End, io: &mut Io<'_, '_>) {
-        self.open.retain(|_, stream| match (side, &stream.response) {
-            (Side::Request, _) => {
+        self.open.retain(|_, stream| match (side, &stream.response, &mut stream.socket) {
+            (_, _, Socket::Open(socket)) => {
+                socket.gap(side.peer(), u64::MAX, io.at, io.counters, io.out);
+                true
+            }
+            (Side::Request, ..) => {
                 stream.cut_request();
                 true
             }
-            (Side::Response, Message::Awaited) => {
+            (Side::Response, Message::Awaited, _) => {
                 stream.doubtful = true;
                 true
             }
-            (Side::Response, _) => {
+            (Side::Response, ..) => {
                 io.end(stream.exchange, end);
                 false
             }
@@ -213,19 +260,38 @@ impl Streams {
     /// GOAWAY of the server: streams above `last` were not processed and never will be.
     pub(super) fn go_away(&mut self, last: u32, io: &mut Io<'_, '_>) {
         for stream in self.open.split_off(&last.saturating_add(1)).into_values() {
-            io.end(stream.exchange, End::Closed);
+            stream.end(End::Closed, io);
         }
     }
 
     /// The connection is gone.
     pub(super) fn close(&mut self, io: &mut Io<'_, '_>) {
         for stream in std::mem::take(&mut self.open).into_values() {
-            io.end(stream.exchange, if stream.doubtful { End::Gap } else { End::Closed });
+            let end = if stream.doubtful { End::Gap } else { End::Closed };
+            stream.end(end, io);
         }
     }
 }
 
 impl Stream {
+    /// Reports the end of its exchange; a WebSocket knows better how it ended.
+    fn end(self, end: End, io: &mut Io<'_, '_>) {
+        match self.socket {
+            Socket::Open(mut socket) => socket.close(io.at, io.out),
+            Socket::No | Socket::Asked => io.end(self.exchange, end),
+        }
+    }
+
+    /// The server agrees to a WebSocket. One whose frames cannot be read is given up.
+    fn upgrade(&mut self, head: &ResponseHead, io: &mut Io<'_, '_>) {
+        match Extensions::agreed(head) {
+            Some(extensions) => {
+                self.socket = Socket::Open(Box::new(WebSocket::new(self.exchange, extensions)));
+            }
+            None => io.counters.websockets_given_up += 1,
+        }
+    }
+
     /// What comes of the request's body is not whole any more.
     fn cut_request(&mut self) {
         if let Message::Open { body, .. } = &mut self.request {

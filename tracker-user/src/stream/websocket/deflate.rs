@@ -2,6 +2,8 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use crate::stream::ResponseHead;
+
 /// Decoded bytes that are handed out at a time, at most.
 const BUFFER: usize = 8 * 1024;
 
@@ -35,9 +37,15 @@ pub(in crate::stream) struct Extensions {
 }
 
 impl Extensions {
+    /// What the server's answer agrees to; see [`Extensions::read`].
+    pub(in crate::stream) fn agreed(head: &ResponseHead) -> Option<Self> {
+        let agreed = head.headers.iter().filter(|(name, _)| *name == "sec-websocket-extensions");
+        Self::read(agreed.map(|(_, value)| value.as_str()))
+    }
+
     /// Reads the `Sec-WebSocket-Extensions` of a response, in one or several header lines; `None` where
     /// something was agreed on that is not known here, so that frames cannot be read.
-    pub(in crate::stream) fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub(super) fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let mut agreed = Self::default();
         let elements = values.into_iter().flat_map(|value| value.split(','));
         for element in elements.map(str::trim).filter(|element| !element.is_empty()) {

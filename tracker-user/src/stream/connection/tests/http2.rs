@@ -370,3 +370,16 @@ fn no_header_is_printed() {
     wire.write(&head[..head.len() - 1]);
     assert!(!format!("{:?}", wire.connection).contains("hunter2"));
 }
+
+#[test]
+fn trailers_are_handed_out() {
+    let (mut wire, mut client, mut server) = connected();
+    wire.write(client.post(1, "/a.B/C", "one")).read([server.ok_head(1), data(1, 0, "1")].concat());
+    wire.read(server.headers(1, END_STREAM, &[("grpc-status", "0"), ("grpc-message", "secret")]));
+    wire.write(client.post(3, "/a.B/C", "two"));
+    wire.read(server.headers(3, END_STREAM, &[(":status", "200"), ("grpc-status", "8")]));
+    assert_eq!(wire.ends(), ["/a.B/C 200 1 Complete", "/a.B/C 200  Complete"]);
+    assert_eq!(wire.seen[0].trailers, [("grpc-status", "0".to_owned())]);
+    assert_eq!(wire.seen[1].trailers, []);
+    assert_eq!(wire.seen[1].response.as_ref().unwrap().headers, [("grpc-status", "8".to_owned())]);
+}
