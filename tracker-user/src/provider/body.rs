@@ -63,6 +63,7 @@ impl Body {
                 Kind::Other => Self::Other,
             };
             self.read(compiled, answer, sniffer.held());
+            return self.read(compiled, answer, sniffer.rest(data));
         }
         self.read(compiled, answer, data);
     }

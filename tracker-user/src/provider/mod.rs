@@ -20,6 +20,7 @@ mod catalog;
 mod counted;
 mod dialect;
 mod eventstream;
+mod examples;
 mod exchange;
 mod form;
 mod gateway;
