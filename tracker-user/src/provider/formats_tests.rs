@@ -47,8 +47,7 @@ impl Made<'_> {
                 let cut = self.in_pieces(Arc::default(), answer, size);
                 assert_eq!(whole.is_some(), cut.is_some());
                 if let (Some(whole), Some(cut)) = (&whole, cut) {
-                    let time_to_first_token_seconds = whole.time_to_first_token_seconds;
-                    assert_eq!(*whole, Call { time_to_first_token_seconds, ..cut }, "{size} at a time");
+                    assert_eq!(*whole, cut.at_the_times_of(whole), "{size} at a time");
                 }
             }
         }

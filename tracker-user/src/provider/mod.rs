@@ -25,7 +25,9 @@ mod exchange;
 mod form;
 mod gateway;
 pub mod json;
+mod pace;
 mod realtime;
+mod retries;
 mod sniff;
 mod tools;
 mod vendors;
@@ -34,6 +36,7 @@ pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
 pub use gateway::{Gateway, GatewayError};
+pub use pace::{ChunkTimes, SECONDS_BUCKETS};
 
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
 /// bounded where it is read.
