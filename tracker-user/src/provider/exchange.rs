@@ -160,7 +160,8 @@ impl Exchange {
             return None;
         }
         let last_byte = self.last_byte.unwrap_or(at);
-        let continued = self.route.poll && known == Some(Known::Pending);
+        // What can be asked for only once has been asked to be made before.
+        let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
         let Self { route, role, host, port, path, started, request, status, mut answer, pace, .. } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
