@@ -44,7 +44,7 @@ pub(crate) fn run(
     }
     kernel::build(context)?; // The daemon's library embeds it.
     packages::ensure(context, "the fuzz targets", packages::FUZZ)?;
-    let crate_folder = context.root().join("fuzz");
+    let crate_folder = context.fuzz_crate();
     let folder = context.target().join("fuzz");
     // Named, so that build scripts are compiled without the flags.
     let host =
@@ -68,7 +68,11 @@ pub(crate) fn run(
             fs::create_dir_all(&corpus)?;
             fs::create_dir_all(&seeds)?;
             fuzzer.args([&corpus, &seeds]).env("LLM_TRACKER_FUZZ_SEEDS", &seeds);
-            fuzzer.args([format!("-max_total_time={share}").as_str(), "-verbosity=0"]);
+            fuzzer.args([
+                format!("-max_total_time={share}").as_str(),
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ]);
         }
         process::run(&format!("fuzz target {name}"), fuzzer.args(args))
             .with_context(|| format!("the input is in {}", context.relative(&artifacts).display()))?;
@@ -78,7 +82,7 @@ pub(crate) fn run(
 
 /// Their names: a file each.
 fn targets(context: &Context) -> anyhow::Result<Vec<String>> {
-    let folder = context.root().join("fuzz/fuzz_targets");
+    let folder = context.fuzz_crate().join("fuzz_targets");
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
