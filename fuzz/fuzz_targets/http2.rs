@@ -28,7 +28,7 @@ fuzz_target!(init: seeds::plant("http2"), |data: &[u8]| {
     while !input.is_empty() {
         let choice = input.byte();
         let direction = if choice & 0x80 == 0 { Write } else { Read };
-        let (flags, stream) = (input.byte(), u32::from(input.byte() & 0x1f));
+        let (flags, stream) = (input.byte(), u32::from(input.byte() & 7));
         let payload = input.piece();
         frames.push((direction, match choice >> 4 & 7 {
             // No frame at all.

@@ -11,9 +11,9 @@ use llm_tracker::{
 
 use crate::allocator::live;
 
-/// What one connection and its calls may hold, bytes: a few windows of decompressors (brotli's is
-/// 16 MiB at most) and much less for everything else.
-pub const MOST_MEMORY: usize = 128 << 20;
+/// What one connection and its calls may hold, bytes: eight windows of brotli, for both bodies of the few
+/// streams that a target opens, and much less for everything else.
+pub const MOST_MEMORY: usize = 160 << 20;
 
 /// Bytes that passed, by length and checksum, so that nothing is kept of a bomb.
 #[derive(Clone, Debug, Default)]
