@@ -42,7 +42,10 @@ pub struct CallLine {
     pub service_tier: Option<String>,
     #[serde(default)]
     pub continued: bool,
+    pub retry: Option<u32>,
     pub time_to_first_token_seconds: Option<f64>,
+    pub time_per_output_token_seconds: Option<f64>,
+    pub output_tokens_per_second: Option<f64>,
     pub duration_seconds: f64,
     pub cost_usd: Option<f64>,
     pub process: Process,

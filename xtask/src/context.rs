@@ -39,6 +39,11 @@ impl Context {
         self.root.join("tracker-ebpf")
     }
 
+    /// The fuzz targets' crate, a workspace of its own.
+    pub(crate) fn fuzz_crate(&self) -> PathBuf {
+        self.root.join("fuzz")
+    }
+
     /// Everything that belongs to the kernel object. Not under `CARGO_TARGET_DIR`: the daemon's
     /// build script has to find it without being told.
     pub(crate) fn kernel_target(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use crate::tool::Tool;
 /// it would fail a change that has nothing to do with it. `cargo deny check advisories` reads them.
 const DENY_CHECKS: &[&str] = &["bans", "licenses", "sources"];
 
-/// Lints the workspace and the kernel side.
+/// Lints the workspace, the fuzz targets and the kernel side.
 ///
 /// # Errors
 /// When clippy finds something.
@@ -22,10 +22,15 @@ pub(crate) fn clippy(context: &Context) -> anyhow::Result<()> {
     let mut cargo = context.cargo();
     cargo.args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]);
     process::run("clippy", &mut cargo)?;
+    progress("Linting", format_args!("the fuzz targets"));
+    let mut cargo = context.cargo();
+    cargo.args(["clippy", "--all-targets", "--target-dir"]).arg(context.target());
+    cargo.arg("--manifest-path").arg(context.fuzz_crate().join("Cargo.toml"));
+    process::run("clippy", cargo.args(["--", "-Dwarnings"]))?;
     kernel::clippy(context)
 }
 
-/// Holds the dependencies of both workspaces against `deny.toml`.
+/// Holds the dependencies of all three workspaces against `deny.toml`.
 ///
 /// # Errors
 /// When cargo-deny finds something, or cannot be had.
@@ -40,8 +45,11 @@ pub(crate) fn deny(context: &Context) -> anyhow::Result<()> {
         process::run("cargo-deny", deny.args(DENY_CHECKS))
     };
     run(&context.root().join("Cargo.toml"), &["--deny", "unmatched-skip"])?;
-    // Most of the exceptions are for dependencies that the kernel side does not have.
-    run(&context.kernel_crate().join("Cargo.toml"), &["--allow", "unmatched-skip"])
+    // Most of the exceptions are for dependencies that the others do not have.
+    for folder in [context.kernel_crate(), context.fuzz_crate()] {
+        run(&folder.join("Cargo.toml"), &["--allow", "unmatched-skip"])?;
+    }
+    Ok(())
 }
 
 fn cargo_deny(context: &Context) -> anyhow::Result<PathBuf> {

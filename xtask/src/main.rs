@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`kernel`] | find a compiler and a linker for the kernel side, build its object, check its stack frames |
 //! | [`build`] | the whole build, and starting what was built |
-//! | [`mod@test`], [`mod@bench`], [`lint`] | the test suite, the benchmarks, clippy and the dependency policy |
+//! | [`mod@test`], [`mod@fuzz`], [`mod@bench`], [`lint`] | the test suite, hostile input, the benchmarks, clippy and the dependency policy |
 //! | [`packages`], [`tool`] | what is missing: distribution packages, and tools built with cargo |
 //! | [`context`], [`process`] | where things are, and how commands are run and reported |
 //!
@@ -14,6 +14,7 @@
 mod bench;
 mod build;
 mod context;
+mod fuzz;
 mod kernel;
 mod lint;
 mod packages;
@@ -60,6 +61,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the fuzz targets, and try what breaks one of them, or each in turn
+    Fuzz {
+        /// Which target
+        target: Option<String>,
+        /// For how long, all together
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u32,
+        /// Arguments of libFuzzer, instead of a corpus and a time: a file that was found
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
     /// Build, then watch real clients make LLM calls against a stand-in provider
     Demo {
         /// Arguments of the demo
@@ -104,6 +116,7 @@ fn dispatch(Cli { no_install, command }: Cli) -> anyhow::Result<()> {
         }
         Command::Run { args } => build::run(&context, &args),
         Command::Test { args } => test::run(&context, &args),
+        Command::Fuzz { target, seconds, args } => fuzz::run(&context, target.as_deref(), seconds, &args),
         Command::Demo { args } => build::demo(&context, &args),
         Command::Bench { name, args } => bench::run(&context, name.as_deref(), &args),
         Command::Clippy => lint::clippy(&context),

@@ -33,6 +33,9 @@ pub(crate) const TEST: &[&str] = &[
     "xz-utils",     // symbols compressed as Fedora does
 ];
 
+/// What libFuzzer is compiled with.
+pub(crate) const FUZZ: &[&str] = &["g++"];
+
 /// Sees to it that `packages` are installed, for `purpose` ("the tests").
 ///
 /// # Errors

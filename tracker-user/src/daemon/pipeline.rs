@@ -207,7 +207,7 @@ impl<V: SetVerdict> Pipeline<V> {
         let origin = origin.unwrap_or_else(|| self.attribution.origin(connection.tgid, cgroup_id));
         let followed = Followed {
             stream: Connection::new(),
-            calls: Calls::new(Arc::clone(&self.catalog)),
+            calls: Calls::new(Arc::clone(&self.catalog)).of_process(connection.tgid),
             evidence: Evidence::default(),
             verdict: Verdict::Unknown,
             over: false,

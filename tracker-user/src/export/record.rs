@@ -19,7 +19,7 @@ pub(super) mod tests {
     use crate::{
         attribution::{Container, Process},
         capture::Timestamp,
-        provider::{Usage, UsageSource},
+        provider::{ChunkTimes, Usage, UsageSource},
         stream::Role,
     };
 
@@ -54,7 +54,10 @@ pub(super) mod tests {
                 service_tier: Some("default".to_owned()),
                 cost: Some(0.25),
                 continued: false,
+                retry: Some(2),
                 time_to_first_token_seconds: Some(0.25),
+                time_per_output_token_seconds: Some(0.0625),
+                chunk_times: ChunkTimes { counts: [3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], sum: 100.0 },
                 duration_seconds: 1.5,
             },
             origin: Origin {
@@ -101,7 +104,10 @@ pub(super) mod tests {
                 service_tier: None,
                 cost: None,
                 continued: false,
+                retry: None,
                 time_to_first_token_seconds: None,
+                time_per_output_token_seconds: None,
+                chunk_times: ChunkTimes::default(),
                 duration_seconds: 0.5,
             },
             origin: Origin { process: Process { pid: 1, ..Process::default() }, ..Origin::default() },

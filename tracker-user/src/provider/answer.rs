@@ -37,6 +37,10 @@ pub(super) struct Answer {
     pub(super) cost: Option<f64>,
     /// Something was generated.
     pub(super) content: bool,
+    /// Documents that brought some of it.
+    pub(super) chunks: u32,
+    /// The current document is one of them.
+    generates: bool,
     /// An event that ends the stream was seen.
     pub(super) terminated: bool,
     /// The answer has ended by its own words, which may do for a terminator.
@@ -160,15 +164,15 @@ impl Answer {
             }
             (Field::ToolName, Value::Text { text, .. }) => self.tools.name(text),
             (Field::ServerTool(name), Value::BeginObject) => {
-                self.content = true;
+                self.generated(true);
                 self.tools.server(name);
             }
             (Field::Tool | Field::ToolAtPosition, Value::End) => {
-                self.content |= self.tools.end();
+                let called = self.tools.end();
+                self.generated(called);
             }
 
-            (Field::Content, Value::Present) => self.content = true,
-            (Field::Content, Value::BeginObject) => self.content = true,
+            (Field::Content, Value::Present | Value::BeginObject) => self.generated(true),
 
             (Field::Error, Value::Present | Value::BeginObject) => self.error.seen = true,
             (Field::ErrorType, value) => error_part(&mut self.error.kind, value),
@@ -244,7 +248,13 @@ impl Answer {
         };
     }
 
+    fn generated(&mut self, something: bool) {
+        self.content |= something;
+        self.generates |= something;
+    }
+
     fn end_document(&mut self) {
+        self.chunks = self.chunks.saturating_add(u32::from(std::mem::take(&mut self.generates)));
         self.choice = None;
         self.in_usage = 0;
         self.tools.settle(0, self.tools.document_index());

@@ -71,6 +71,7 @@ impl Body {
                 Kind::Other => Self::Other,
             };
             self.read(compiled, answer, sniffer.held());
+            return self.read(compiled, answer, sniffer.rest(data));
         }
         self.read(compiled, answer, data);
     }
@@ -243,8 +244,8 @@ impl Messages {
 impl Payload {
     fn begin(&mut self, compiled: &Compiled, answer: &mut Answer, headers: &Headers<'_>) {
         self.scanner.reset();
-        // The models' own documents come as a member of another, in Base64.
-        self.envelope = (headers.event_type == "chunk").then(Default::default);
+        let encloses = compiled.dialect.encloses;
+        self.envelope = (!encloses.is_empty() && headers.event_type == encloses).then(Default::default);
         match headers.message_type {
             "exception" | "error" => answer.set_error(Some(headers.error)),
             _ => answer.event_name(compiled.dialect, headers.event_type),

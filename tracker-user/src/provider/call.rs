@@ -1,5 +1,6 @@
 //! One LLM API call, as far as its bytes tell.
 
+use super::pace::ChunkTimes;
 use crate::{capture::Timestamp, stream::Role};
 
 /// Where the token numbers come from.
@@ -90,13 +91,31 @@ pub struct Call {
     /// The end of a call that was reported before: a response that is made in the background was asked
     /// for, and is done. It brings the usage, but is no further call.
     pub continued: bool,
+    /// Which repetition of a request that failed it is, the first being 1; zero where the client says
+    /// that it is none, absent where nothing is known of one.
+    pub retry: Option<u32>,
     /// From the request's first byte to the first event that carries content, seconds.
     pub time_to_first_token_seconds: Option<f64>,
+    /// What an output token of a streamed answer took on average, of those after the first, seconds
+    /// (OTel `gen_ai.server.time_per_output_token`). Absent where some were spent on reasoning: nobody says
+    /// whether those were streamed.
+    pub time_per_output_token_seconds: Option<f64>,
+    /// The times between the chunks of a streamed answer.
+    pub chunk_times: ChunkTimes,
     /// From the request's first byte to the response's last, seconds.
     pub duration_seconds: f64,
 }
 
 impl Call {
+    /// Output tokens a second, over the whole duration; absent for what took no time that could be
+    /// measured.
+    #[must_use]
+    pub fn output_tokens_per_second(&self) -> Option<f64> {
+        let tokens = self.usage.output_tokens.filter(|tokens| *tokens > 0)?;
+        let rate = tokens as f64 / self.duration_seconds;
+        (self.duration_seconds > 0.0 && rate.is_finite()).then_some(rate)
+    }
+
     /// What the provider says that the call costs, US dollars; absent where it does not say, or where
     /// the unit is not known.
     #[must_use]
@@ -107,6 +126,23 @@ impl Call {
 
 /// Providers whose API references say that the cost in their answers is in US dollars.
 const BILLS_IN_USD: [&str; 3] = ["openrouter", "perplexity", "vercel_ai_gateway"];
+
+#[cfg(test)]
+impl Call {
+    /// The same with the times of a call of the same bytes in other pieces, each at its own time; how many
+    /// chunks there were has to agree.
+    pub(super) fn at_the_times_of(self, other: &Self) -> Self {
+        let chunks = |call: &Self| call.chunk_times.counts.iter().sum::<u32>();
+        assert_eq!(chunks(&self), chunks(other));
+        Self {
+            time_to_first_token_seconds: other.time_to_first_token_seconds,
+            time_per_output_token_seconds: other.time_per_output_token_seconds,
+            chunk_times: other.chunk_times.clone(),
+            duration_seconds: other.duration_seconds,
+            ..self
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

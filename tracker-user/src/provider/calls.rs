@@ -15,6 +15,7 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// whatever the size of its bodies.
 pub struct Calls {
     catalog: Arc<Catalog>,
+    process: u32,
     /// One entry an exchange, or several readings of one whose path could not be read.
     in_flight: Vec<(ExchangeId, Box<Exchange>)>,
     /// WebSockets; HTTP/1.1 has one at most.
@@ -32,7 +33,14 @@ impl Calls {
     /// For a new connection.
     #[must_use]
     pub const fn new(catalog: Arc<Catalog>) -> Self {
-        Self { catalog, in_flight: Vec::new(), conversations: Vec::new(), untracked: 0 }
+        Self { catalog, process: 0, in_flight: Vec::new(), conversations: Vec::new(), untracked: 0 }
+    }
+
+    /// Of the connection of the process with this id: whoever repeats a request does so itself.
+    #[must_use]
+    pub const fn of_process(mut self, process: u32) -> Self {
+        self.process = process;
+        self
     }
 
     /// Takes the next event; `out` gets the call that ended with it, if one did.
@@ -58,7 +66,8 @@ impl Calls {
             }
             Event::RequestBody { exchange, data, at: _ } => {
                 for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
-                    exchange.request_body(self.catalog.compiled(exchange.route()), data);
+                    let compiled = self.catalog.compiled(exchange.route());
+                    exchange.request_body(compiled, self.catalog.retries(), data);
                 }
             }
             Event::Response { exchange, head, at } => {
@@ -97,7 +106,7 @@ impl Calls {
                 }
                 let Some(exchange) = self.take(exchange) else { return };
                 let compiled = self.catalog.compiled(exchange.route());
-                if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
+                if let Some(call) = exchange.end(compiled, &self.catalog, self.process, end, at) {
                     out(call);
                 }
             }

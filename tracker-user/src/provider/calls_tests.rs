@@ -125,6 +125,65 @@ fn the_first_token_is_the_first_that_carries_content() {
 }
 
 #[test]
+fn tokens_and_chunks_are_timed() {
+    let chunk = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let usage = |details: &str| {
+        format!(
+            "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":5{details}}}}}\n\n"
+        )
+    };
+    let (plain, reasoned) = (usage(""), usage(",\"completion_tokens_details\":{\"reasoning_tokens\":2}"));
+    let done = "data: [DONE]\n\n";
+    // Three chunks: one, a second later two at once.
+    let call = CHAT.call(&[chunk, &chunk.repeat(2), &plain, done]);
+    assert_eq!(call.time_per_output_token_seconds, Some(0.25));
+    assert_eq!((call.chunk_times.counts[0], call.chunk_times.counts[7], call.chunk_times.sum), (1, 1, 1.0));
+    assert_eq!(call.output_tokens_per_second(), Some(5.0 / 4.0));
+    let call = CHAT.call(&[chunk, chunk, &reasoned, done]);
+    assert_eq!(call.time_per_output_token_seconds, None, "reasoning may have been streamed or not");
+    let call = CHAT.call(&[chunk, chunk, &plain]);
+    assert_eq!(call.time_per_output_token_seconds, None, "cut short");
+    let call = CHAT.call(&[r#"{"choices":[{"message":{"content":"x"}}],"usage":{"completion_tokens":5}}"#]);
+    assert_eq!(call.chunk_times, Default::default());
+}
+
+#[test]
+fn a_repeated_request_is_told_from_another() {
+    let catalog = Arc::new(Catalog::new());
+    let mut second = 0;
+    let mut send = |process: u32, body: &[&str], status: u16, said: Option<&str>| {
+        let mut calls = Calls::new(Arc::clone(&catalog)).of_process(process);
+        let (exchange, mut made) = (ExchangeId(0), None);
+        let mut handle = |event: Event<'_>| calls.handle(&event, &mut |call| made = Some(call));
+        let mut head = RequestHead {
+            method: "POST".into(),
+            path: CHAT.path.into(),
+            host: Some(CHAT.host.into()),
+            ..RequestHead::default()
+        };
+        head.headers.extend(said.map(|said| ("x-stainless-retry-count", said.to_owned())));
+        second += 2;
+        let at = |half: u64| Timestamp((second + half) * 500_000_000);
+        handle(Event::Request { exchange, role: Role::Client, head: &head, at: at(0) });
+        for data in body {
+            handle(Event::RequestBody { exchange, data: data.as_bytes(), at: at(0) });
+        }
+        let head = ResponseHead { status, ..ResponseHead::default() };
+        handle(Event::Response { exchange, head: &head, at: at(1) });
+        handle(Event::End { exchange, end: End::Complete, at: at(1) });
+        made.and_then(|call| call.retry)
+    };
+    let whole = [r#"{"model":"m","messages":[1]}"#];
+    let pieces = [r#"{"model":"m","#, r#""messages":"#, "[1]}"];
+    assert_eq!(send(1, &whole, 429, None), None);
+    assert_eq!(send(2, &whole, 200, None), None);
+    assert_eq!(send(1, &[r#"{"model":"m","messages":[2]}"#], 200, None), None);
+    assert_eq!(send(1, &pieces, 503, None), Some(1));
+    assert_eq!(send(1, &whole, 200, Some("2")), Some(2));
+    assert_eq!(send(1, &whole, 200, None), None);
+}
+
+#[test]
 fn errors_have_the_providers_type_or_the_status() {
     for (status, body, error) in [
         (400, r#"{"error":{"type":"invalid_request_error","code":"x"}}"#, Some("invalid_request_error")),
@@ -318,12 +377,7 @@ proptest::proptest! {
         let made = Made { path, ..CHAT };
         let whole = made.call(&[&body]);
         let pieces: Vec<_> = body.as_bytes().chunks(size).map(|piece| str::from_utf8(piece).unwrap()).collect();
-        let cut = made.call(&pieces);
-        let same_times = Call {
-            time_to_first_token_seconds: whole.time_to_first_token_seconds,
-            duration_seconds: whole.duration_seconds,
-            ..cut
-        };
-        assert_eq!(whole, same_times);
+        let cut = made.call(&pieces).at_the_times_of(&whole);
+        assert_eq!(whole, cut);
     }
 }

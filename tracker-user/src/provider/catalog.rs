@@ -13,6 +13,7 @@ use super::{
     dialect::{Compiled, Dialect, Quirks},
     gateway::Gateway,
     realtime::{self, Speech},
+    retries::Retries,
     vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS, VENDORS},
     wire_text,
 };
@@ -118,6 +119,7 @@ pub struct Catalog {
     dialects: Vec<Compiled>,
     gateways: RwLock<Vec<Gateway>>,
     counted: Counted,
+    retries: Retries,
     realtime: realtime::Tables,
 }
 
@@ -142,6 +144,7 @@ impl Catalog {
             realtime: realtime::Tables::new(),
             gateways: RwLock::default(),
             counted: Counted::default(),
+            retries: Retries::default(),
         }
     }
 
@@ -269,6 +272,11 @@ impl Catalog {
     /// The tables that a route's bodies are read by.
     pub(super) fn compiled(&self, route: &Route) -> &Compiled {
         &self.dialects[route.dialect]
+    }
+
+    /// Which requests have failed.
+    pub(super) const fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     /// Which responses have been counted.

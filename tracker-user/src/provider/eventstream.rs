@@ -313,6 +313,34 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
+        fn any_pieces_give_the_same(
+            messages in prop::collection::vec(("[a-zA-Z]{0,12}", prop::collection::vec(any::<u8>(), 0..300)), 0..6),
+            damaged in prop::option::of(any::<prop::sample::Index>()),
+            sizes in prop::collection::vec(1usize..90, 1..12),
+        ) {
+            let mut stream: Vec<u8> =
+                messages.iter().flat_map(|(name, payload)| message(&[(":event-type", name)], payload)).collect();
+            if let (Some(damaged), false) = (damaged, stream.is_empty()) {
+                let at = damaged.index(stream.len());
+                stream[at] ^= 1;
+            }
+            let (mut pieces, mut rest, mut sizes) = (Vec::new(), &stream[..], sizes.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+                pieces.push(piece);
+                rest = after;
+            }
+            let (whole, decoder) = decode([&stream[..]]);
+            let (seen, same) = decode(pieces);
+            prop_assert_eq!(&whole, &seen);
+            prop_assert_eq!(decoder.is_malformed(), same.is_malformed());
+            prop_assert_eq!(decoder.is_between_messages(), same.is_between_messages());
+            if damaged.is_none() {
+                prop_assert_eq!(whole.len(), messages.len());
+            }
+        }
+
+        #[test]
         fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), size in 1usize..50) {
             let (_, decoder) = decode(bytes.chunks(size));
             prop_assert!(decoder.headers.capacity() <= KEPT_HEADERS * 2);

@@ -1,15 +1,19 @@
 //! One exchange with an LLM API, while it lasts.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use super::{
     Call, UsageSource,
     answer::Answer,
     body::{Body, Outcome},
-    catalog::Route,
-    counted::{Counted, Known},
+    catalog::{Catalog, Route},
+    counted::Known,
     dialect::{Compiled, Field, Wire},
     form::Form,
     grpc,
     json::{Hit, Scanner, Value},
+    pace::{ChunkTimes, Pace},
+    retries::{self, Retries},
     wire_text,
 };
 use crate::{
@@ -35,8 +39,9 @@ pub(super) struct Exchange {
     rpc_status: Option<String>,
     body: Body,
     answer: Answer,
-    first_token: Option<Timestamp>,
+    pace: Pace,
     last_byte: Option<Timestamp>,
+    retry: Option<u32>,
 }
 
 #[derive(Default)]
@@ -46,6 +51,8 @@ struct RequestBody {
     encoding: Option<String>,
     model: Option<String>,
     prompt: bool,
+    /// Of what has passed; `None` while nothing has.
+    hash: Option<DefaultHasher>,
 }
 
 /// How a request's body is read.
@@ -113,13 +120,16 @@ impl Exchange {
             rpc_status: None,
             body: Body::default(),
             answer: Answer::default(),
-            first_token: None,
+            pace: Pace::default(),
             last_byte: None,
+            retry: retries::said(head),
         }
     }
 
-    pub(super) fn request_body(&mut self, compiled: &Compiled, data: &[u8]) {
+    /// The next piece of the request's body.
+    pub(super) fn request_body(&mut self, compiled: &Compiled, retries: &Retries, data: &[u8]) {
         let request = &mut self.request;
+        request.hash.get_or_insert_with(|| retries.hasher()).write(data);
         let mut reader = std::mem::take(&mut request.reader);
         if let Reader::Unknown = reader {
             reader = Reader::of(compiled.dialect.wire, request.encoding.as_deref(), data);
@@ -162,9 +172,10 @@ impl Exchange {
 
     pub(super) fn response_body(&mut self, compiled: &Compiled, data: &[u8], at: Timestamp) {
         self.last_byte = Some(at);
+        let chunks = self.answer.chunks;
         self.body.push(compiled, &mut self.answer, data);
-        if self.answer.content && self.first_token.is_none() {
-            self.first_token = Some(at);
+        if self.answer.content {
+            self.pace.content(self.answer.chunks - chunks, at);
         }
     }
 
@@ -172,7 +183,8 @@ impl Exchange {
     pub(super) fn end(
         mut self,
         compiled: &Compiled,
-        counted: &Counted,
+        catalog: &Catalog,
+        process: u32,
         end: End,
         at: Timestamp,
     ) -> Option<Call> {
@@ -201,14 +213,22 @@ impl Exchange {
         let done = answer.is_final() || usage.source != UsageSource::Missing;
         let mut known = None;
         if let (true, Some(id)) = (dialect.polled, &answer.id) {
-            known = counted.note(self.route.provider, id, if done { Known::Done } else { Known::Pending });
+            known = catalog.counted().note(
+                self.route.provider,
+                id,
+                if done { Known::Done } else { Known::Pending },
+            );
         }
         if self.route.poll && (!done || known == Some(Known::Done)) {
             return None;
         }
         let last_byte = self.last_byte.unwrap_or(at);
-        let Self { route, role, host, port, path, started, request, status, mut answer, first_token, .. } =
-            self;
+        // What can be asked for only once has been asked to be made before.
+        let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
+        let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
+        let Self { route, role, host, port, path, started, request, status, mut answer, pace, .. } = self;
+        let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
+        let per_token = pace.time_per_token(usage.output_tokens).filter(|_| streaming && whole && !reasoned);
         Some(Call {
             started,
             provider: route.provider,
@@ -229,12 +249,24 @@ impl Exchange {
             server_tool_calls: answer.tools.take_server(),
             service_tier: answer.service_tier.take(),
             cost: answer.cost,
-            continued: route.poll && known == Some(Known::Pending),
-            time_to_first_token_seconds: first_token
-                .filter(|_| streaming)
-                .map(|first| first.seconds_since(started)),
+            continued,
+            retry,
+            time_to_first_token_seconds: pace.time_to_first_token(started).filter(|_| streaming),
+            time_per_output_token_seconds: per_token,
+            chunk_times: if streaming { pace.times() } else { ChunkTimes::default() },
             duration_seconds: last_byte.seconds_since(started),
         })
+    }
+
+    /// Which repetition it is of a request that failed.
+    fn retry(&self, retries: &Retries, process: u32, end: End, failed: bool, last: Timestamp) -> Option<u32> {
+        let Self { role, route, host, port, path, started, request, status, retry, .. } = self;
+        // Of a request that was not seen whole nobody knows whether it is the same.
+        let cut = matches!(end, End::RequestCut | End::Gap);
+        let hash = request.hash.as_ref().filter(|_| !cut && !route.poll && *role == Role::Client);
+        let Some(body) = hash.map(DefaultHasher::finish) else { return *retry };
+        let failed = retries::is_failure(*status, failed);
+        retries.note((process, host, port, path, body), (*started, last), failed, *retry)
     }
 
     /// How much of the bodies this dialect has recognised, to be compared with that of another: a

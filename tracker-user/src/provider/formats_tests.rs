@@ -47,8 +47,7 @@ impl Made<'_> {
                 let cut = self.in_pieces(Arc::default(), answer, size);
                 assert_eq!(whole.is_some(), cut.is_some());
                 if let (Some(whole), Some(cut)) = (&whole, cut) {
-                    let time_to_first_token_seconds = whole.time_to_first_token_seconds;
-                    assert_eq!(*whole, Call { time_to_first_token_seconds, ..cut }, "{size} at a time");
+                    assert_eq!(*whole, cut.at_the_times_of(whole), "{size} at a time");
                 }
             }
         }
@@ -327,4 +326,80 @@ proptest::proptest! {
         }
         made(host, path).answered(&body);
     }
+}
+
+#[test]
+fn an_agents_traces_are_added_up() {
+    let agent =
+        made("bedrock-agent-runtime.eu-west-1.amazonaws.com", "/agents/A/agentAliases/B/sessions/S/text");
+    let trace = |kind: &str, input: u32, output: u32| {
+        let usage = format!(r#"{{"usage":{{"inputTokens":{input},"outputTokens":{output}}}}}"#);
+        let output = format!(r#"{{"modelInvocationOutput":{{"metadata":{usage}}}}}"#);
+        message(&[(":event-type", "trace")], format!(r#"{{"trace":{{"{kind}":{output}}}}}"#).as_bytes())
+    };
+    let answer = message(&[(":event-type", "chunk")], br#"{"bytes":"SGVsbG8="}"#);
+    let body =
+        [trace("preProcessingTrace", 1, 2), trace("orchestrationTrace", 10, 20), answer.clone()].concat();
+    let call = agent.call(&body);
+    assert_eq!((call.provider, call.operation), ("aws.bedrock", "invoke_agent"));
+    assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(11), Some(22)));
+    assert_eq!((call.error, call.streaming), (None, true));
+    assert!(call.time_to_first_token_seconds.is_some());
+    let call = agent.call(&answer);
+    assert_eq!((call.error, call.usage.source), (None, UsageSource::Missing));
+}
+
+#[test]
+fn sagemakers_containers() {
+    let endpoint = || made("runtime.sagemaker.us-east-1.amazonaws.com", "/endpoints/llama-3/invocations");
+    let call = endpoint()
+        .call(br#"[{"generated_text":"x","details":{"generated_tokens":3,"finish_reason":"length"}}]"#);
+    assert_eq!((call.provider, call.model.as_deref()), ("aws.sagemaker", Some("llama-3")));
+    assert_eq!((call.usage.output_tokens, call.finish_reasons), (Some(3), vec!["length".to_owned()]));
+    let call = endpoint().call(br#"{"choices":[{}],"usage":{"prompt_tokens":5,"completion_tokens":6}}"#);
+    assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(5), Some(6)));
+}
+
+#[test]
+fn dashscopes_own_format() {
+    let request = r#"{"model":"qwen-plus","input":{"messages":[]}}"#;
+    let generation = || Made {
+        request,
+        ..made("dashscope.aliyuncs.com", "/api/v1/services/aigc/text-generation/generation")
+    };
+    let call = generation().call(
+        br#"{"output":{"choices":[{"finish_reason":"tool_calls","message":{"tool_calls":[{"index":0,"id":"t","function":{"name":"f"}}]}}]},
+            "usage":{"input_tokens":5,"output_tokens":6,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":2}},"request_id":"r"}"#,
+    );
+    assert_eq!((call.provider, call.model.as_deref()), ("alibaba_cloud", Some("qwen-plus")));
+    assert_eq!((call.usage.input_tokens, call.usage.cache_read_input_tokens), (Some(5), Some(2)));
+    assert_eq!((call.tool_calls, call.response_id.as_deref()), (vec!["f".to_owned()], Some("r")));
+    let event = |reason: &str, output: u32| {
+        format!(
+            "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{{\"output\":{{\"text\":\"x\",\"finish_reason\":\"{reason}\"}},\
+             \"usage\":{{\"input_tokens\":5,\"output_tokens\":{output}}},\"request_id\":\"r\"}}\n\n"
+        )
+    };
+    let call = generation().call([event("null", 1), event("stop", 7)].concat().as_bytes());
+    assert_eq!((call.usage.output_tokens, call.finish_reasons), (Some(7), vec!["stop".to_owned()]));
+    assert_eq!((call.error, call.streaming), (None, true));
+    let call = generation().call(event("null", 1).as_bytes());
+    assert_eq!(call.error.as_deref(), Some("interrupted"));
+    let refused = Made { status: 400, ..generation() };
+    let call = refused.call(br#"{"code":"InvalidParameter","message":"no","request_id":"r"}"#);
+    assert_eq!(call.error.as_deref(), Some("InvalidParameter"));
+    let path = "/api/v1/services/embeddings/text-embedding/text-embedding";
+    let call = Made { request, ..made("dashscope.aliyuncs.com", path) }
+        .call(br#"{"output":{"embeddings":[]},"usage":{"total_tokens":4}}"#);
+    assert_eq!((call.operation, call.usage.input_tokens), ("embeddings", Some(4)));
+}
+
+#[test]
+fn a_deferred_completion_continues_its_request() {
+    let deferred =
+        |status| Made { method: "GET", status, ..made("api.x.ai", "/v1/chat/deferred-completion/some-id") };
+    assert_eq!(deferred(202).answered(b""), None);
+    let call = deferred(200)
+        .call(br#"{"id":"c","choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":6}}"#);
+    assert_eq!((call.usage.output_tokens, call.continued), (Some(6), true));
 }

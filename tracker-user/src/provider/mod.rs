@@ -20,13 +20,16 @@ mod catalog;
 mod counted;
 mod dialect;
 mod eventstream;
+mod examples;
 mod exchange;
 mod form;
 mod gateway;
 mod grpc;
 pub mod json;
+mod pace;
 pub mod protobuf;
 mod realtime;
+mod retries;
 mod sniff;
 mod tools;
 mod vendors;
@@ -35,6 +38,7 @@ pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
 pub use gateway::{Gateway, GatewayError};
+pub use pace::{ChunkTimes, SECONDS_BUCKETS};
 
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
 /// bounded where it is read.

@@ -6,10 +6,11 @@
 use super::{
     catalog::{Endpoint, Method, Socket, Vendor},
     dialect::{
-        CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, Dialect,
-        EMBED_CONTENT, EMBED_RPC, EMBEDDINGS, GENERATE, GENERATE_CONTENT, GENERATE_RPC, IMAGES, INTERACTIONS,
-        INVOKE_MODEL, MESSAGES, MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES,
-        RUNS, Reasoning, SPEECH, STREAM_GENERATE_RPC, TRANSCRIPTION, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
+        CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, DASHSCOPE,
+        DASHSCOPE_INPUT, Dialect, EMBED_CONTENT, EMBED_RPC, EMBEDDINGS, GENERATE, GENERATE_CONTENT,
+        GENERATE_RPC, IMAGES, INTERACTIONS, INVOKE_AGENT, INVOKE_MODEL, MESSAGES, MODERATION, OCR, OLLAMA,
+        PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SAGEMAKER, SPEECH,
+        STREAM_GENERATE_RPC, TRANSCRIPTION, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
         VERTEX_STREAM_GENERATE_RPC, WATSONX, WORKERS, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED,
         XAI_EMBED, XAI_IMAGE, XAI_SAMPLE, XAI_SAMPLE_STREAM,
     },
@@ -313,6 +314,23 @@ pub(super) static VENDORS: &[Vendor] = &[
         &["bedrock-runtime*.amazonaws.com", "bedrock-runtime*.amazonaws.com.cn", "bedrock-mantle.*.api.aws"],
     ),
     Vendor {
+        endpoints: &[call("agents/{}/agentAliases/{}/sessions/{}/text", &INVOKE_AGENT, "invoke_agent")],
+        ..vendor(
+            "aws.bedrock",
+            &["bedrock-agent-runtime*.amazonaws.com", "bedrock-agent-runtime*.amazonaws.com.cn"],
+        )
+    },
+    Vendor {
+        endpoints: &[
+            any_task("endpoints/{model}/invocations", &SAGEMAKER, "chat"),
+            any_task("endpoints/{model}/invocations-response-stream", &SAGEMAKER, "chat"),
+        ],
+        ..vendor(
+            "aws.sagemaker",
+            &["runtime.sagemaker*.amazonaws.com", "runtime.sagemaker*.amazonaws.com.cn"],
+        )
+    },
+    Vendor {
         endpoints: &[
             call("v1/summarize", &COHERE, "text_completion"),
             call("v1/classify", &COHERE, "classification"),
@@ -332,6 +350,8 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("deepseek", &["api.deepseek.com"]),
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Beside, ..PLAIN },
+        // It can be fetched once.
+        endpoints: &[poll("chat/deferred-completion/{}", &CHAT, "chat")],
         ..vendor("x_ai", &["api.x.ai", "*.api.x.ai"])
     },
     vendor("perplexity", &["api.perplexity.ai"]),
@@ -394,9 +414,21 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("moonshot_ai", &["api.moonshot.ai", "api.moonshot.cn"]),
     Vendor {
         under: &["compatible-mode/", "api/", "api-ws/"],
+        endpoints: &[
+            call("aigc/text-generation/generation", &DASHSCOPE, "chat"),
+            call("aigc/multimodal-generation/generation", &DASHSCOPE, "chat"),
+            call("embeddings/text-embedding/text-embedding", &DASHSCOPE_INPUT, "embeddings"),
+            call("embeddings/multimodal-embedding/multimodal-embedding", &DASHSCOPE_INPUT, "embeddings"),
+            call("rerank/text-rerank/text-rerank", &DASHSCOPE_INPUT, "rerank"),
+        ],
         ..vendor(
             "alibaba_cloud",
-            &["dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com"],
+            &[
+                "dashscope.aliyuncs.com",
+                "dashscope-intl.aliyuncs.com",
+                "dashscope-us.aliyuncs.com",
+                "*.maas.aliyuncs.com",
+            ],
         )
     },
     vendor("heroku", &["*.inference.heroku.com"]),
@@ -409,5 +441,16 @@ pub(super) static VENDORS: &[Vendor] = &[
         ..vendor("voyage_ai", &["api.voyageai.com"])
     },
     vendor("jina_ai", &["api.jina.ai"]),
+    Vendor {
+        endpoints: &[call("v1/embedding/text", &EMBEDDINGS, "embeddings")],
+        ..vendor("nomic", &["api-atlas.nomic.ai"])
+    },
+    // They speak like OpenAI.
+    vendor("nvidia", &["integrate.api.nvidia.com"]),
+    vendor("deepinfra", &["api.deepinfra.com"]),
+    vendor("sambanova", &["api.sambanova.ai"]),
+    vendor("siliconflow", &["api.siliconflow.com", "api.siliconflow.cn"]),
+    vendor("minimax", &["api.minimax.io", "api.minimaxi.com"]),
+    vendor("volcengine", &["ark.*.volces.com"]),
     Vendor { under: &["api/", "v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
 ];

@@ -2,11 +2,15 @@
 //!
 //! Whatever can be decoded is handed out at once: a server that flushes after every event has its
 //! events seen one by one. Memory is the decompressors' own window and one buffer on the stack,
-//! whatever the ratio of a body.
+//! whatever the ratio of a body; and what all windows take together is bounded (`window`).
+
+mod window;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+
+use window::Window;
 
 /// Bytes decoded at a time.
 const BUFFER: usize = 16 * 1024;
@@ -102,8 +106,11 @@ enum Stage {
     /// Between two gzip members, or behind the last.
     GzipMember,
     Deflate(Decompress),
-    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
-    Zstd(DCtx<'static>),
+    Brotli(
+        Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
+        #[expect(dead_code, reason = "held")] Window,
+    ),
+    Zstd(DCtx<'static>, #[expect(dead_code, reason = "held")] Window),
     /// The coded data is over; what follows is ignored, as common decoders do.
     Over,
 }
@@ -117,7 +124,7 @@ impl Stage {
                 Ok(Step { consumed: 1, produced: 0 })
             }
             Self::Idle(coding) => {
-                *self = Self::open(*coding)?;
+                *self = Self::open(*coding, input[0])?;
                 self.step(input, buffer)
             }
             Self::DeflateHeld(_) if input.is_empty() => Ok(Step { consumed: 0, produced: 0 }),
@@ -158,10 +165,10 @@ impl Stage {
                 Ok(Step { consumed: input.len(), produced: 0 })
             }
             Self::GzipMember => {
-                *self = Self::open(Coding::Gzip)?;
+                *self = Self::open(Coding::Gzip, input[0])?;
                 self.step(input, buffer)
             }
-            Self::Brotli(state) => {
+            Self::Brotli(state, _) => {
                 let (mut available_in, mut consumed) = (input.len(), 0);
                 let (mut available_out, mut produced) = (buffer.len(), 0);
                 let result = BrotliDecompressStream(
@@ -181,7 +188,7 @@ impl Stage {
                 }
                 Ok(Step { consumed, produced })
             }
-            Self::Zstd(context) => {
+            Self::Zstd(context, _) => {
                 let mut input = InBuffer::around(input);
                 let mut output = OutBuffer::around(buffer);
                 context.decompress_stream(&mut output, &mut input).map_err(|_| Undecodable)?;
@@ -191,20 +198,23 @@ impl Stage {
         }
     }
 
-    fn open(coding: Coding) -> Result<Self, Undecodable> {
+    /// `first` is the first byte of what was coded.
+    fn open(coding: Coding, first: u8) -> Result<Self, Undecodable> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip(Decompress::new_gzip(15)),
             Coding::Deflate => Self::Idle(coding),
             // `new_strict`: without the large windows that are no part of the `br` coding.
             Coding::Brotli => {
+                let window = Window::take(window::of_brotli(first)).ok_or(Undecodable)?;
                 let alloc = StandardAlloc::default;
-                Self::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())))
+                Self::Brotli(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())), window)
             }
             Coding::Zstd => {
+                let window = Window::take(1 << ZSTD_WINDOW_LOG_MAX).ok_or(Undecodable)?;
                 let mut context = DCtx::try_create().ok_or(Undecodable)?;
                 let limit = DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX);
                 context.set_parameter(limit).map_err(|_| Undecodable)?;
-                Self::Zstd(context)
+                Self::Zstd(context, window)
             }
         })
     }

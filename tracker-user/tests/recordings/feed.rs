@@ -102,6 +102,8 @@ pub(crate) fn same_times(call: &Call, other: &Call) -> Call {
     Call {
         started: other.started,
         time_to_first_token_seconds: other.time_to_first_token_seconds,
+        time_per_output_token_seconds: other.time_per_output_token_seconds,
+        chunk_times: other.chunk_times.clone(),
         duration_seconds: other.duration_seconds,
         ..call.clone()
     }

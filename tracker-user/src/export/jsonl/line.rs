@@ -58,7 +58,13 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     continued: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     time_to_first_token_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_per_output_token_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +101,10 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         service_tier,
         cost: _,
         continued,
+        retry,
         time_to_first_token_seconds,
+        time_per_output_token_seconds,
+        chunk_times: _,
         duration_seconds,
     } = call;
     let line = Line {
@@ -129,8 +138,11 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         service_tier: service_tier.as_deref(),
         cost_usd: call.cost_usd(),
         continued: *continued,
+        retry: retry.filter(|retry| *retry > 0),
         // JSON has no infinity; it would be `null`.
         time_to_first_token_seconds: time_to_first_token_seconds.filter(|seconds| seconds.is_finite()),
+        time_per_output_token_seconds: time_per_output_token_seconds.filter(|seconds| seconds.is_finite()),
+        output_tokens_per_second: call.output_tokens_per_second(),
         duration_seconds: Some(*duration_seconds).filter(|seconds| seconds.is_finite()),
         process: &origin.process,
         cgroup: origin.cgroup.as_deref(),
@@ -158,7 +170,8 @@ mod tests {
             r#""cache_read_input_tokens":60,"cache_creation_input_tokens":10,"output_tokens":20,"#,
             r#""reasoning_tokens":5,"total_tokens":120,"usage_source":"reported","#,
             r#""tool_calls":["get_weather"],"server_tool_calls":["web_search"],"service_tier":"default","#,
-            r#""time_to_first_token_seconds":0.25,"duration_seconds":1.5,"#,
+            r#""retry":2,"time_to_first_token_seconds":0.25,"time_per_output_token_seconds":0.0625,"#,
+            r#""output_tokens_per_second":13.333333333333334,"duration_seconds":1.5,"#,
             r#""process":{"pid":4711,"name":"python3","exe":"/usr/bin/python3.11","uid":1000,"user":"ada"},"#,
             r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"}}"#,
             "\n",
@@ -196,6 +209,14 @@ mod tests {
         record.call.continued = true;
         let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
         assert_eq!(line["continued"], true);
+    }
+
+    #[test]
+    fn a_first_attempt_is_no_repetition() {
+        let mut record = bare();
+        record.call.retry = Some(0);
+        let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+        assert_eq!(line.get("retry"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::labels::{Label, Level, SEPARATOR};
+use crate::provider::ChunkTimes;
 
 /// Least time between two searches for series to retire.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -54,6 +55,15 @@ impl Histogram {
         }
         self.count += 1;
         self.sum += value;
+    }
+
+    /// Takes over what was sorted by the same bounds already.
+    pub(super) fn merge(&mut self, ChunkTimes { counts, sum }: &ChunkTimes) {
+        for (mine, more) in self.counts.iter_mut().zip(counts) {
+            *mine += u64::from(*more);
+        }
+        self.count += counts.iter().copied().map(u64::from).sum::<u64>();
+        self.sum += sum;
     }
 }
 

@@ -20,7 +20,10 @@ use self::{
     labels::{Label, Level, MODEL},
 };
 use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
-use crate::{provider::UsageSource, stream::Role};
+use crate::{
+    provider::{SECONDS_BUCKETS, UsageSource},
+    stream::Role,
+};
 
 /// Bounds that OTel advises for `gen_ai.client.token.usage`.
 const TOKEN_BUCKETS: &[f64] = &[
@@ -39,9 +42,11 @@ const TOKEN_BUCKETS: &[f64] = &[
     16_777_216.0,
     67_108_864.0,
 ];
-/// Bounds that OTel advises for all durations of calls, seconds.
-const SECONDS_BUCKETS: &[f64] =
-    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// Bounds that OTel advises for the time of a token, seconds.
+const TOKEN_SECONDS_BUCKETS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
+/// Bounds for tokens a second: from a large model on a small machine to a small one on a large.
+const RATE_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
 /// No model reads or writes so much in one call. What says so is a broken or a hostile server, and a
 /// counter that it could make overflow would run backwards.
 const MAX_TOKENS: u64 = 1 << 40;
@@ -85,10 +90,15 @@ pub struct PrometheusSink {
 struct Families {
     operation_duration: Family<Histogram>,
     time_to_first_chunk: Family<Histogram>,
+    time_per_output_chunk: Family<Histogram>,
+    output_rate: Family<Histogram>,
     token_usage: Family<Histogram>,
     server_duration: Family<Histogram>,
+    server_time_to_first_token: Family<Histogram>,
+    server_time_per_output_token: Family<Histogram>,
     tokens: Family<u64>,
     calls: Family<u64>,
+    retries: Family<u64>,
     calls_seen: Family<u64>,
     rejected: u64,
 }
@@ -112,13 +122,25 @@ impl Families {
                 "gen_ai_client_operation_duration_seconds",
                 "Time from the first byte of a request to the last byte of its response.",
                 model(&[Label::ErrorType]),
-                SECONDS_BUCKETS,
+                &SECONDS_BUCKETS,
             ),
             time_to_first_chunk: histogram(
                 "gen_ai_client_operation_time_to_first_chunk_seconds",
                 "Time from the first byte of a request to the first content of its streamed response.",
                 model(&[]),
-                SECONDS_BUCKETS,
+                &SECONDS_BUCKETS,
+            ),
+            time_per_output_chunk: histogram(
+                "gen_ai_client_operation_time_per_output_chunk_seconds",
+                "Time from one chunk with content to the next, of streamed responses.",
+                model(&[]),
+                &SECONDS_BUCKETS,
+            ),
+            output_rate: histogram(
+                "llm_output_tokens_per_second",
+                "Output tokens of a call by its whole duration.",
+                model(&[]),
+                RATE_BUCKETS,
             ),
             token_usage: histogram(
                 "gen_ai_client_token_usage",
@@ -130,7 +152,19 @@ impl Families {
                 "gen_ai_server_request_duration_seconds",
                 "Time that processes on this host took to serve a request.",
                 model(&[Label::ErrorType]),
-                SECONDS_BUCKETS,
+                &SECONDS_BUCKETS,
+            ),
+            server_time_to_first_token: histogram(
+                "gen_ai_server_time_to_first_token_seconds",
+                "Time to the first content of the streamed responses that processes on this host served.",
+                model(&[]),
+                &SECONDS_BUCKETS,
+            ),
+            server_time_per_output_token: histogram(
+                "gen_ai_server_time_per_output_token_seconds",
+                "Time per output token after the first, of streamed responses that processes on this host served.",
+                model(&[]),
+                TOKEN_SECONDS_BUCKETS,
             ),
             tokens: counter(
                 "llm_tokens_total",
@@ -141,6 +175,11 @@ impl Families {
                 "llm_calls_total",
                 "LLM API calls made, by HTTP status and error type.",
                 [&model(&[Label::Status, Label::Error]), origin.as_slice()].concat(),
+            ),
+            retries: counter(
+                "llm_retries_total",
+                "LLM API calls that repeated one that had failed.",
+                [&model(&[]), origin.as_slice()].concat(),
             ),
             calls_seen: counter(
                 "llm_tracker_calls_total",
@@ -162,13 +201,25 @@ impl Families {
         let duration = seconds(call.duration_seconds);
         self.rejected += u64::from(duration.is_none());
         if call.role == Role::Server {
-            observe(&mut self.server_duration, record, "", SECONDS_BUCKETS, duration);
+            observe(&mut self.server_duration, record, "", &SECONDS_BUCKETS, duration);
+            let first = call.time_to_first_token_seconds.and_then(seconds);
+            observe(&mut self.server_time_to_first_token, record, "", &SECONDS_BUCKETS, first);
+            let token = call.time_per_output_token_seconds.and_then(seconds);
+            observe(&mut self.server_time_per_output_token, record, "", TOKEN_SECONDS_BUCKETS, token);
             return;
         }
         count(&mut self.calls, record, "", 1);
-        observe(&mut self.operation_duration, record, "", SECONDS_BUCKETS, duration);
+        if call.retry.is_some_and(|retry| retry > 0) {
+            count(&mut self.retries, record, "", 1);
+        }
+        observe(&mut self.operation_duration, record, "", &SECONDS_BUCKETS, duration);
+        if call.chunk_times.counts.iter().any(|count| *count > 0) {
+            histogram_of(&mut self.time_per_output_chunk, record, "", &SECONDS_BUCKETS)
+                .merge(&call.chunk_times);
+        }
+        observe(&mut self.output_rate, record, "", RATE_BUCKETS, call.output_tokens_per_second());
         if let (true, Some(value)) = (call.streaming, call.time_to_first_token_seconds) {
-            observe(&mut self.time_to_first_chunk, record, "", SECONDS_BUCKETS, seconds(value));
+            observe(&mut self.time_to_first_chunk, record, "", &SECONDS_BUCKETS, seconds(value));
         }
         self.record_usage(record);
     }
@@ -201,19 +252,37 @@ impl Families {
         tokens.filter(|tokens| *tokens <= MAX_TOKENS)
     }
 
-    fn all(&self) -> [&dyn Collect; 7] {
+    fn all(&self) -> [&dyn Collect; 12] {
         // In full, so that none is forgotten.
         let Self {
             operation_duration,
             time_to_first_chunk,
+            time_per_output_chunk,
+            output_rate,
             token_usage,
             server_duration,
+            server_time_to_first_token,
+            server_time_per_output_token,
             tokens,
             calls,
+            retries,
             calls_seen,
             rejected: _,
         } = self;
-        [operation_duration, time_to_first_chunk, token_usage, server_duration, tokens, calls, calls_seen]
+        [
+            operation_duration,
+            time_to_first_chunk,
+            time_per_output_chunk,
+            output_rate,
+            token_usage,
+            server_duration,
+            server_time_to_first_token,
+            server_time_per_output_token,
+            tokens,
+            calls,
+            retries,
+            calls_seen,
+        ]
     }
 
     /// What was done to keep the metrics about calls few and true.
@@ -254,8 +323,17 @@ fn observe(
     value: Option<f64>,
 ) {
     let Some(value) = value else { return };
+    histogram_of(family, record, variant, bounds).observe(value);
+}
+
+fn histogram_of<'a>(
+    family: &'a mut Family<Histogram>,
+    record: &Record,
+    variant: &'static str,
+    bounds: &'static [f64],
+) -> &'a mut Histogram {
     let key = |labels: &[Label], level: Level| labels::key(labels, record, variant, level);
-    family.at(key, || Histogram::new(bounds)).observe(value);
+    family.at(key, || Histogram::new(bounds))
 }
 
 impl PrometheusSink {

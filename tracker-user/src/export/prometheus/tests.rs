@@ -50,6 +50,14 @@ fn a_call_is_counted_with_its_origin() {
             format!(r#"gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type="output"}} 40"#),
         ]
     );
+    assert_eq!(lines(&page, "llm_retries_total"), [format!("llm_retries_total{{{LABELS},{ORIGIN}}} 2")]);
+    for (name, sum, count) in [
+        ("gen_ai_client_operation_time_per_output_chunk_seconds", "200", 12),
+        ("llm_output_tokens_per_second", "26.666666666666668", 2),
+    ] {
+        assert_eq!(lines(&page, &format!("{name}_sum")), [format!("{name}_sum{{{LABELS}}} {sum}")]);
+        assert_eq!(lines(&page, &format!("{name}_count")), [format!("{name}_count{{{LABELS}}} {count}")]);
+    }
     let bucket =
         |le| format!(r#"gen_ai_client_operation_time_to_first_chunk_seconds_bucket{{{LABELS},le="{le}"}} "#);
     assert_eq!(lines(&page, &bucket("0.16")), [bucket("0.16") + "0"]);
@@ -76,7 +84,9 @@ fn served_calls_stay_out_of_the_client_series() {
     for client in ["llm_calls_total", "llm_tokens_total", "gen_ai_client"] {
         assert!(lines(&page, client).is_empty(), "{client}");
     }
-    assert_eq!(lines(&page, "gen_ai_server_request_duration_seconds_count").len(), 1);
+    for served in ["request_duration", "time_to_first_token", "time_per_output_token"] {
+        assert_eq!(lines(&page, &format!("gen_ai_server_{served}_seconds_count")).len(), 1, "{served}");
+    }
     assert_eq!(
         lines(&page, "llm_tracker_calls_total"),
         [r#"llm_tracker_calls_total{role="server",usage_source="reported"} 1"#]
@@ -163,7 +173,7 @@ fn counters_only_rise_while_series_overflow() {
         let mut now = std::collections::HashMap::new();
         for line in lines(&sink.render(), "llm_") {
             let (series, value) = line.rsplit_once(' ').unwrap();
-            now.insert(series.to_owned(), value.parse::<u64>().unwrap());
+            now.insert(series.to_owned(), value.parse::<f64>().unwrap());
         }
         for (series, value) in before {
             assert!(now.get(&series).is_some_and(|now| *now >= value), "{series}");

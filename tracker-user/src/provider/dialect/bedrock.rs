@@ -12,8 +12,8 @@ use super::{
     },
     Dialect,
     Field::{
-        Add, Choice, Content, Count, ErrorType, FinishReason, Prompt, ResponseId, StopReason, Terminator,
-        Tool, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+        Add, Choice, Content, Count, ErrorType, FinishReason, Prompt, ResponseId, ResponseModel, StopReason,
+        Terminator, Tool, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
     },
     PLAIN, Path, StreamEnd,
     anthropic::MESSAGES_RESPONSE,
@@ -44,6 +44,7 @@ pub(in crate::provider) static INVOKE_MODEL: Dialect = Dialect {
         ERROR_TYPE,
     ],
     envelopes: CONVERSE_EVENTS,
+    encloses: "chunk",
     tool_kinds: &["tool_use"],
     server_tool_kinds: &["server_tool_use"],
     end: StreamEnd { done: false, kinds: &["message_stop"], finish_reason: true },
@@ -64,6 +65,29 @@ pub(in crate::provider) static CONVERSE: Dialect = Dialect {
     normalise: disjoint_usage,
     ..PLAIN
 };
+
+/// `InvokeAgent`: an agent may ask models many times before it answers. What that took is told where the
+/// request asked for traces, one by one.
+pub(in crate::provider) static INVOKE_AGENT: Dialect = Dialect {
+    request: &[("inputText", Presence, Prompt)],
+    response: &[TRACES, &[("bytes", Presence, Content), ("__type", Scalar, ErrorType)]],
+    headers: &[REQUEST_ID, ERROR_TYPE],
+    end: StreamEnd { done: false, kinds: &["chunk", "returnControl"], finish_reason: false },
+    nameless: true,
+    ..PLAIN
+};
+
+const TRACES: &[Path] = &[
+    ("trace.preProcessingTrace.modelInvocationOutput.metadata.usage.inputTokens", Scalar, Add(Input)),
+    ("trace.preProcessingTrace.modelInvocationOutput.metadata.usage.outputTokens", Scalar, Add(Output)),
+    ("trace.orchestrationTrace.modelInvocationOutput.metadata.usage.inputTokens", Scalar, Add(Input)),
+    ("trace.orchestrationTrace.modelInvocationOutput.metadata.usage.outputTokens", Scalar, Add(Output)),
+    ("trace.postProcessingTrace.modelInvocationOutput.metadata.usage.inputTokens", Scalar, Add(Input)),
+    ("trace.postProcessingTrace.modelInvocationOutput.metadata.usage.outputTokens", Scalar, Add(Output)),
+    ("trace.routingClassifierTrace.modelInvocationOutput.metadata.usage.inputTokens", Scalar, Add(Input)),
+    ("trace.routingClassifierTrace.modelInvocationOutput.metadata.usage.outputTokens", Scalar, Add(Output)),
+    ("trace.orchestrationTrace.modelInvocationInput.foundationModel", Scalar, ResponseModel),
+];
 
 const REQUEST_ID: (&str, Field) = ("x-amzn-requestid", ResponseId);
 const ERROR_TYPE: (&str, Field) = ("x-amzn-errortype", ErrorType);

@@ -11,6 +11,7 @@ use super::{
         ResponseId, ResponseModel, Terminator, Tool, ToolId, ToolName, Usage as UsageObject,
     },
     PLAIN, StreamEnd,
+    openai::{CHAT_ASIDE, CHAT_CHOICES, CHAT_USAGE, chat_usage},
 };
 use crate::provider::json::Want::{Presence, Scalar};
 
@@ -80,6 +81,27 @@ pub(in crate::provider) static GENERATE: Dialect = Dialect {
     ]],
     headers: &[("x-prompt-tokens", Count(InputElsewhere)), ("x-generated-tokens", Count(OutputElsewhere))],
     nameless: true,
+    ..PLAIN
+};
+
+/// Amazon SageMaker's endpoints run any container: one of TGI, or one that speaks like OpenAI.
+pub(in crate::provider) static SAGEMAKER: Dialect = Dialect {
+    request: &[("inputs", Presence, Prompt), ("messages", Presence, Prompt), ("prompt", Presence, Prompt)],
+    response: &[
+        CHAT_CHOICES,
+        CHAT_ASIDE,
+        CHAT_USAGE,
+        &[
+            ("generated_text", Presence, Finished),
+            ("details", Presence, UsageObject),
+            ("details.finish_reason", Scalar, FinishReason),
+            ("details.input_length", Scalar, Count(Input)),
+            ("details.generated_tokens", Scalar, Count(Output)),
+        ],
+    ],
+    headers: &[("x-amzn-requestid", ResponseId), ("x-amzn-errortype", ErrorType)],
+    nameless: true,
+    normalise: chat_usage,
     ..PLAIN
 };
 

@@ -4,6 +4,7 @@
 //! one small function that brings its counts to the subset rules of [`Usage`]. The mechanism that
 //! reads bodies knows none of them by name: a new dialect is a new [`Dialect`] value.
 
+mod alibaba;
 mod anthropic;
 mod bedrock;
 mod cohere;
@@ -15,8 +16,9 @@ mod media;
 mod objects;
 mod openai;
 
+pub(super) use alibaba::{DASHSCOPE, DASHSCOPE_INPUT};
 pub(super) use anthropic::{COMPLETE, MESSAGES};
-pub(super) use bedrock::{CONVERSE, INVOKE_MODEL};
+pub(super) use bedrock::{CONVERSE, INVOKE_AGENT, INVOKE_MODEL};
 pub(super) use cohere::{COHERE, RERANK};
 pub(super) use counts::{Counter, Counts};
 pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
@@ -25,7 +27,7 @@ pub(super) use grpc::{
     VERTEX_STREAM_GENERATE_RPC, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED, XAI_EMBED, XAI_IMAGE,
     XAI_SAMPLE, XAI_SAMPLE_STREAM,
 };
-pub(super) use local::{COMPLETION, GENERATE, OLLAMA, WATSONX};
+pub(super) use local::{COMPLETION, GENERATE, OLLAMA, SAGEMAKER, WATSONX};
 pub(super) use media::{IMAGES, MODERATION, OCR, SPEECH, TRANSCRIPTION};
 pub(super) use objects::{CONVERSATIONS, INTERACTIONS, PREDICTIONS, RUNS};
 pub(super) use openai::{CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, WORKERS};
@@ -201,6 +203,9 @@ pub(super) struct Dialect {
     pub(super) headers: &'static [(&'static str, Field)],
     /// Keys below which the whole response may be wrapped, in some or all events.
     pub(super) envelopes: &'static [&'static str],
+    /// The message of Amazon's event stream that has a document inside, in Base64, instead of being one;
+    /// empty: none.
+    pub(super) encloses: &'static str,
     /// Beginnings of the names of events that are about parts of the response and not about itself:
     /// of those only the content counts.
     pub(super) asides: &'static [&'static str],
@@ -236,6 +241,7 @@ const PLAIN: Dialect = Dialect {
     response: &[],
     headers: &[],
     envelopes: &[],
+    encloses: "",
     asides: &[],
     tool_kinds: &[],
     server_tool_kinds: &[],

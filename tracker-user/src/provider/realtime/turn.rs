@@ -3,7 +3,7 @@
 use super::{Session, said::MAX_TOOLS};
 use crate::{
     capture::Timestamp,
-    provider::{Call, Usage},
+    provider::{Call, Usage, pace::Pace},
 };
 
 /// What a response has said of itself so far.
@@ -13,7 +13,7 @@ pub(super) struct Turn {
     pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) served: Option<String>,
-    pub(super) first_token: Option<Timestamp>,
+    pub(super) pace: Pace,
     pub(super) tools: Vec<String>,
     pub(super) finish_reasons: Vec<String>,
     pub(super) usage: Usage,
@@ -49,12 +49,12 @@ impl Turn {
 
     pub(super) fn content(&mut self, at: Timestamp) {
         self.answered = true;
-        self.first_token.get_or_insert(at);
+        self.pace.content(1, at);
     }
 
     /// Whether it has brought forth nothing at all, and is billed for nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.first_token.is_none()
+        !self.pace.has_content()
             && self.tools.is_empty()
             && self.error.is_none()
             && self.usage.output_tokens.unwrap_or(0) == 0
@@ -73,7 +73,10 @@ impl Session {
         if turn.warm_up || !(self.route.certain || turn.answered) {
             return;
         }
-        let Turn { started, first_token, .. } = turn;
+        let Turn { started, pace, usage, .. } = turn;
+        let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
+        let whole = turn.error.is_none() && !reasoned;
+        let per_token = pace.time_per_token(usage.output_tokens).filter(|_| whole);
         let transcribes = turn.operation.is_some();
         out(Call {
             started,
@@ -90,13 +93,16 @@ impl Session {
             status: turn.status.or(self.status),
             error: turn.error,
             finish_reasons: turn.finish_reasons,
-            usage: turn.usage,
+            usage,
             tool_calls: turn.tools,
             server_tool_calls: Vec::new(),
             service_tier: None,
             cost: None,
             continued: false,
-            time_to_first_token_seconds: first_token.map(|first| first.seconds_since(started)),
+            retry: None,
+            time_to_first_token_seconds: pace.time_to_first_token(started),
+            time_per_output_token_seconds: per_token,
+            chunk_times: pace.times(),
             duration_seconds: at.seconds_since(started),
         });
     }

@@ -13,8 +13,9 @@ use super::{
 use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
-/// is: where a provider reports the model, the usage or the id outside the body.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 14] = [
+/// is: where a provider reports the model, the usage or the id outside the body, and a client which attempt it is.
+pub(in crate::stream) const KEPT_HEADERS: [&str; 16] = [
+    "amz-sdk-request",                              // which attempt it is: Amazon's SDKs
     "grpc-encoding",                                // how messages are compressed
     "grpc-status",                                  // in trailers, or in the head where nothing follows
     "request-id",                                   // Anthropic
@@ -29,6 +30,7 @@ pub(in crate::stream) const KEPT_HEADERS: [&str; 14] = [
     "x-generated-tokens",                           // TGI
     "x-ms-served-model",                            // Azure
     "x-prompt-tokens",                              // TGI
+    "x-stainless-retry-count",                      // which attempt it is: OpenAI's and Anthropic's SDKs
 ];
 
 /// Longest header value that is kept; those that matter have a few dozen bytes.
