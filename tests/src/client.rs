@@ -210,7 +210,18 @@ pub fn python(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Com
     Ok(command)
 }
 
-/// The same under the providers' real names.
+/// A script of `clients/`, under Node with the SDKs.
+///
+/// # Errors
+///
+/// Where they cannot be installed.
+pub fn node(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = command(standin, machine::node()?);
+    command.env("NODE_PATH", machine::node_modules()?).arg(script_path(script)).args(arguments);
+    Ok(command)
+}
+
+/// A script under Python and under the providers' real names.
 ///
 /// # Errors
 ///
