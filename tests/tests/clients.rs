@@ -157,3 +157,9 @@ fn python_httpx() -> Result<()> {
 fn python_aiohttp() -> Result<()> {
     python_calls("plain_http.py", &[&["aiohttp"], &["aiohttp", "stream"]])
 }
+
+/// curl with BoringSSL, both inside a Python extension.
+#[test]
+fn python_curl_cffi() -> Result<()> {
+    python_calls("plain_http.py", &[&["curl_cffi"], &["curl_cffi", "stream"]])
+}

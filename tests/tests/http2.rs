@@ -77,6 +77,22 @@ fn httpx_with_concurrent_streams() -> Result<()> {
     Ok(())
 }
 
+/// curl with BoringSSL, both inside a Python extension.
+#[test]
+fn curl_cffi() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let proxy = Proxy::start_http2(&standin)?;
+    let model = Scenario::new(321, 54).tag("cffi").model();
+    let mut command = client::python(&standin, "plain_http.py", &["curl_cffi-http2", &model, "stream"])?;
+    command.env("STANDIN_URL", proxy.url());
+    let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+    let call = daemon.wait_for_one(finished.pid)?;
+    all_exact(&[call], &standin)?;
+    daemon.stop()?;
+    Ok(())
+}
+
 /// Node's own client, with several streams at the same time on one connection.
 #[test]
 fn node_with_concurrent_streams() -> Result<()> {
