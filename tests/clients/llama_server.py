@@ -15,6 +15,9 @@ parameters.port = 0
 parameters.n_ctx = 2048
 parameters.n_parallel = 1
 parameters.n_predict = 24
+# Its words are the same each time, and it does not begin with the end.
+parameters.sampling.temp = 0.0
+parameters.sampling.ignore_eos = True
 parameters.warmup = False
 parameters.cpuparams.n_threads = 1
 server = xllamacpp.Server(parameters)

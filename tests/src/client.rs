@@ -4,10 +4,11 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -220,6 +221,31 @@ pub fn node(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Comma
     command.env("NODE_PATH", machine::node_modules()?).arg(script_path(script)).args(arguments);
     Ok(command)
 }
+
+/// A process that has what `client` uses mapped, as there is on a host where it is at home: the daemon knows
+/// it before the first call. `client` is given `code` to run, which has to say that it is ready and stay.
+///
+/// # Errors
+///
+/// Where it does not start.
+pub fn resident(client: &Command, code: [&str; 2]) -> Result<Child> {
+    let mut command = Command::new(client.get_program());
+    command.args(code);
+    let mut child = Child::spawn(command, 10 * LIMIT)?;
+    let deadline = Instant::now() + LIMIT;
+    while child.stdout()?.is_empty() {
+        ensure!(child.is_running()? && Instant::now() < deadline, "no resident: {}", child.stderr()?);
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(child)
+}
+
+/// For [`resident`]: Node.
+pub const NODE_STAYS: [&str; 2] = ["-e", "console.log('ready'); setTimeout(() => {}, 600000)"];
+
+/// For [`resident`]: Python with `curl_cffi`.
+pub const CURL_CFFI_STAYS: [&str; 2] =
+    ["-c", "import curl_cffi, time\nprint('ready', flush=True)\ntime.sleep(600)"];
 
 /// A script under Python and under the providers' real names.
 ///

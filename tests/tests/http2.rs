@@ -81,11 +81,12 @@ fn httpx_with_concurrent_streams() -> Result<()> {
 #[test]
 fn curl_cffi() -> Result<()> {
     let standin = StandIn::start()?;
-    let mut daemon = Daemon::start()?;
     let proxy = Proxy::start_http2(&standin)?;
     let model = Scenario::new(321, 54).tag("cffi").model();
     let mut command = client::python(&standin, "plain_http.py", &["curl_cffi-http2", &model, "stream"])?;
     command.env("STANDIN_URL", proxy.url());
+    let _resident = client::resident(&command, client::CURL_CFFI_STAYS)?;
+    let mut daemon = Daemon::start()?;
     let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
     let call = daemon.wait_for_one(finished.pid)?;
     all_exact(&[call], &standin)?;
@@ -100,6 +101,7 @@ fn node_with_concurrent_streams() -> Result<()> {
     let proxy = Proxy::start_http2(&standin)?;
     let mut command = client::node(&standin, "http2.js", &[&Scenario::new(321, 54).cached(21).model()])?;
     command.env("STANDIN_URL", proxy.url());
+    let _resident = client::resident(&command, client::NODE_STAYS)?;
     let mut daemon = Daemon::start()?;
     let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
     for (pid, role) in [(finished.pid, "client"), (proxy.pid(), "server")] {
@@ -116,6 +118,8 @@ fn node_with_concurrent_streams() -> Result<()> {
 fn openai_sdk_for_node() -> Result<()> {
     let standin = StandIn::start()?;
     let proxy = Proxy::start_http2(&standin)?;
+    let node = client::node(&standin, "openai_sdk.js", &[])?;
+    let _resident = client::resident(&node, client::NODE_STAYS)?;
     let mut daemon = Daemon::start()?;
     for operation in ["chat", "chat-stream", "responses-stream"] {
         let model = Scenario::new(321, 54).cached(21).tag(operation).model();
@@ -142,12 +146,13 @@ fn a_daemon_that_comes_late() -> Result<()> {
     let mut command = client::command(&standin, machine::python()?);
     command.env("STANDIN_URL", proxy.url());
     command.arg(client::script_path("http2_late.py")).args([&model, &go.display().to_string()]);
+    let exclusive = machine::Exclusive::take()?;
     let mut client = Child::spawn(command, LIMIT)?;
     while !client.stdout()?.contains("first") {
         ensure!(client.is_running()?, "{}", client.stderr()?);
         thread::sleep(Duration::from_millis(20));
     }
-    let mut daemon = Daemon::start()?;
+    let mut daemon = Daemon::start_alone(exclusive, "", "info")?;
     fs::write(&go, "")?;
     let pid = client.pid();
     client.wait()?.success()?;

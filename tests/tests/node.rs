@@ -16,6 +16,7 @@ use serde_json::Value;
 fn calls(script: &str, operations: &[&str]) -> Result<()> {
     let standin = StandIn::start()?;
     let node = machine::node()?;
+    let _resident = client::resident(&client::command(&standin, &node), client::NODE_STAYS)?;
     let mut daemon = Daemon::start()?;
     for (number, operation) in (1001..).zip(operations) {
         let model = Scenario::new(number, 45).cached(40).reasoning(7).tag(operation).model();

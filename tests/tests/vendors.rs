@@ -81,3 +81,27 @@ fn ollama() -> Result<()> {
     let runs: [&[&str]; 4] = [&["chat"], &["chat-stream"], &["embed"], &["chat-stream", "async"]];
     calls("ollama_sdk.py", "ollama", &runs)
 }
+
+/// What each says when it refuses: the status always, the error's type where the provider has one.
+#[test]
+fn refusals() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let model = Scenario { status: Some(429), ..Scenario::new(1, 2) }.model();
+    let bedrock = "bedrock-runtime.us-east-1.amazonaws.com";
+    for (host, path, error) in [
+        (bedrock, format!("/model/{model}/converse-stream"), "ThrottlingException"),
+        (bedrock, format!("/model/{model}/invoke"), "ThrottlingException"),
+        ("api.cohere.com", "/v2/chat".to_owned(), "429"),
+        ("api.groq.com", "/openai/v1/chat/completions".to_owned(), "rate_limit_error"),
+        ("ollama.com", "/api/chat".to_owned(), "429"),
+    ] {
+        let curl = client::curl_by_real_name(&standin, host, &path, &client::chat(&model));
+        let finished = Child::spawn(curl, LIMIT)?.wait()?.success()?;
+        let call = daemon.wait_for_one(finished.pid)?;
+        ensure!(call.status == Some(429) && call.has_no_numbers(), "{call:#?}");
+        ensure!(call.error.as_deref() == Some(error), "{host}{path}: {:?}, not {error}", call.error);
+    }
+    daemon.stop()?;
+    Ok(())
+}
