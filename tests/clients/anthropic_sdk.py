@@ -28,5 +28,5 @@ async def run_async():
 
 
 usage = (asyncio.run(run_async()) if rest == ["async"] else run()).usage
-cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
 report(usage.input_tokens + cached, usage.output_tokens)

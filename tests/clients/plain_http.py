@@ -74,8 +74,22 @@ async def with_aiohttp():
             return await answer.text()
 
 
+def with_curl_cffi(http_version="v1"):
+    from curl_cffi import requests
+
+    # It brings curl, BoringSSL and a list of authorities of its own.
+    trust = os.environ["SSL_CERT_FILE"]
+    with requests.Session(verify=trust, http_version=http_version) as session:
+        answer = session.post(url, json=body, headers=headers, stream=stream)
+        # CURL_HTTP_VERSION_1_1 and _2_0
+        assert answer.http_version == {"v1": 2, "v2": 3}[http_version], answer.http_version
+        return b"".join(answer.iter_content()).decode() if stream else answer.text
+
+
 text = {
     "requests": with_requests,
+    "curl_cffi": with_curl_cffi,
+    "curl_cffi-http2": lambda: with_curl_cffi("v2"),
     "httpx": with_httpx,
     "httpx-async": lambda: asyncio.run(with_httpx_async()),
     "httpx-http2": lambda: asyncio.run(with_httpx_http2()),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     scenario::Scenario,
-    standin::{Endpoint, SERVED_MODEL, Served, TOOL},
+    standin::{Endpoint, Served, TOOL, Vendor},
 };
 
 /// One line. A field that is not promised, or of another type, is an error.
@@ -99,8 +99,7 @@ impl CallLine {
     ///
     /// Names every field that differs.
     pub fn compare(&self, served: &Served) -> Result<(), String> {
-        let Served { id, endpoint, path, model, scenario, streaming, reports_usage, request_bytes: _ } =
-            served;
+        let Served { id, endpoint, path, model, scenario, streaming, reports_usage, .. } = served;
         let mut wrong = Vec::new();
         let mut differ = |field: &str, found: String, expected: String| {
             if found != expected {
@@ -119,16 +118,15 @@ impl CallLine {
         field!(path, path);
         field!(status, Some(failed.unwrap_or(200)));
         if failed.is_none() {
-            let has_id = *endpoint != Endpoint::Embeddings;
-            field!(response_id, has_id.then_some(id));
-            field!(response_model, Some(SERVED_MODEL));
+            field!(response_id, endpoint.has_id().then_some(id));
+            field!(response_model, endpoint.served_model(model));
             field!(streaming, *streaming);
             field!(error, None::<String>);
             let tools: &[&str] = if scenario.tool { &[TOOL] } else { &[] };
             field!(tool_calls, tools);
         }
         field!(usage_source, if *reports_usage { "reported" } else { "missing" });
-        let Numbers { input, output, cached, created, reasoning } = Numbers::of(scenario, *endpoint);
+        let Numbers { input, output, cached, created, reasoning } = Numbers::of(served);
         let known = |number: Option<u64>| number.filter(|_| *reports_usage);
         field!(input_tokens, known(Some(input)));
         field!(output_tokens, known(output));
@@ -141,7 +139,7 @@ impl CallLine {
     }
 }
 
-/// What a call record has to say of a scenario at an endpoint.
+/// What a call record has to say of an answer.
 struct Numbers {
     input: u64,
     output: Option<u64>,
@@ -151,14 +149,22 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn of(scenario: &Scenario, endpoint: Endpoint) -> Self {
-        let Scenario { input, output, cached, created, reasoning, .. } = *scenario;
-        match endpoint {
-            Endpoint::Embeddings => {
+    fn of(served: &Served) -> Self {
+        let Scenario { input, output, cached, created, reasoning, .. } = served.scenario;
+        match served.endpoint {
+            Endpoint::Embeddings | Endpoint::CohereEmbed | Endpoint::OllamaEmbed | Endpoint::Rerank => {
                 Self { input, output: None, cached: None, created: None, reasoning: None }
             }
+            // Ollama says nothing of its cache, Converse and Mistral nothing of reasoning.
+            Endpoint::OllamaChat => {
+                Self { input, output: Some(output), cached: None, created: None, reasoning: None }
+            }
+            Endpoint::Converse => Self { input, output: Some(output), cached, created, reasoning: None },
+            _ if served.vendor == Vendor::Mistral => {
+                Self { input, output: Some(output), cached, created: None, reasoning: None }
+            }
             // Anthropic always says both, zero included.
-            Endpoint::Messages => Self {
+            Endpoint::Messages | Endpoint::Invoke => Self {
                 input,
                 output: Some(output),
                 cached: Some(cached.unwrap_or(0)),
@@ -173,9 +179,16 @@ impl Numbers {
 /// OTel's `gen_ai.operation.name`.
 fn operation(endpoint: Endpoint) -> &'static str {
     match endpoint {
-        Endpoint::Chat | Endpoint::Responses | Endpoint::Messages => "chat",
+        Endpoint::Chat
+        | Endpoint::Responses
+        | Endpoint::Messages
+        | Endpoint::Converse
+        | Endpoint::Invoke
+        | Endpoint::CohereChat
+        | Endpoint::OllamaChat => "chat",
         Endpoint::Completions => "text_completion",
-        Endpoint::Embeddings => "embeddings",
+        Endpoint::Embeddings | Endpoint::CohereEmbed | Endpoint::OllamaEmbed => "embeddings",
+        Endpoint::Rerank => "rerank",
         Endpoint::Generate => "generate_content",
     }
 }

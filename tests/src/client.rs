@@ -4,10 +4,11 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,6 +25,21 @@ pub const KEY: &str = "sk-key-marker-2d8e4b";
 
 /// The prompt that every client sends.
 pub const PROMPT: &str = "prompt-marker-7a61fe";
+
+/// Where each SDK is told which server to ask: the variable, the server's real name, and the path
+/// that belongs to it.
+const SERVERS: [(&str, &str, &str); 9] = [
+    ("OPENAI_BASE_URL", "api.openai.com", "/v1"),
+    ("AZURE_OPENAI_ENDPOINT", "standin.openai.azure.com", ""),
+    ("ANTHROPIC_BASE_URL", "api.anthropic.com", ""),
+    ("GOOGLE_GEMINI_BASE_URL", "generativelanguage.googleapis.com", ""),
+    ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "bedrock-runtime.us-east-1.amazonaws.com", ""),
+    ("CO_API_URL", "api.cohere.com", ""),
+    // Its SDK has no variable of its own.
+    ("MISTRAL_SERVER_URL", "api.mistral.ai", ""),
+    ("GROQ_BASE_URL", "api.groq.com", ""),
+    ("OLLAMA_HOST", "ollama.com", ""),
+];
 
 /// A chat request's body.
 #[must_use]
@@ -71,16 +87,30 @@ pub fn command(standin: &StandIn, program: impl AsRef<OsStr>) -> Command {
         .env("PYTHONPATH", machine::crate_folder().join("clients"))
         .env("STANDIN_URL", &url)
         .env("STANDIN_PROMPT", PROMPT)
-        .env("OPENAI_BASE_URL", format!("{url}/v1"))
-        .env("OPENAI_API_KEY", KEY)
-        .env("AZURE_OPENAI_ENDPOINT", &url)
-        .env("AZURE_OPENAI_API_KEY", KEY)
         .env("OPENAI_API_VERSION", "2024-10-21")
-        .env("ANTHROPIC_BASE_URL", &url)
-        .env("ANTHROPIC_API_KEY", KEY)
-        .env("GOOGLE_GEMINI_BASE_URL", &url)
-        .env("GEMINI_API_KEY", KEY);
-    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    for (variable, _, path) in SERVERS {
+        command.env(variable, format!("{url}{path}"));
+    }
+    for variable in [
+        "OPENAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "CO_API_KEY",
+        "MISTRAL_API_KEY",
+        "GROQ_API_KEY",
+        "OLLAMA_API_KEY",
+    ] {
+        command.env(variable, KEY);
+    }
+    for variable in
+        ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
+    {
         command.env(variable, &authority);
     }
     command
@@ -181,25 +211,66 @@ pub fn python(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Com
     Ok(command)
 }
 
-/// The same under the providers' real names, which are loopback in a mount namespace of its own:
-/// what the client believes, and what the daemon sees, is that it talks to the provider.
+/// A script of `clients/`, under Node with the SDKs.
+///
+/// # Errors
+///
+/// Where they cannot be installed.
+pub fn node(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = command(standin, machine::node()?);
+    command.env("NODE_PATH", machine::node_modules()?).arg(script_path(script)).args(arguments);
+    Ok(command)
+}
+
+/// A process that has what `client` uses mapped, as there is on a host where it is at home: the daemon knows
+/// it before the first call. `client` is given `code` to run, which has to say that it is ready and stay.
+///
+/// # Errors
+///
+/// Where it does not start.
+pub fn resident(client: &Command, code: [&str; 2]) -> Result<Child> {
+    let mut command = Command::new(client.get_program());
+    command.args(code);
+    let mut child = Child::spawn(command, 10 * LIMIT)?;
+    let deadline = Instant::now() + LIMIT;
+    while child.stdout()?.is_empty() {
+        ensure!(child.is_running()? && Instant::now() < deadline, "no resident: {}", child.stderr()?);
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(child)
+}
+
+/// For [`resident`]: Node.
+pub const NODE_STAYS: [&str; 2] = ["-e", "console.log('ready'); setTimeout(() => {}, 600000)"];
+
+/// For [`resident`]: Python with `curl_cffi`.
+pub const CURL_CFFI_STAYS: [&str; 2] =
+    ["-c", "import curl_cffi, time\nprint('ready', flush=True)\ntime.sleep(600)"];
+
+/// A script under Python and under the providers' real names.
 ///
 /// # Errors
 ///
 /// Where the environment cannot be made.
 pub fn python_by_real_names(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Command> {
-    let python = python(standin, script, arguments)?;
+    Ok(by_real_names(standin, &python(standin, script, arguments)?))
+}
+
+/// A client under the providers' real names, which are loopback in a mount namespace of its own: what
+/// the client believes, and what the daemon sees, is that it talks to the provider.
+#[must_use]
+pub fn by_real_names(standin: &StandIn, client: &Command) -> Command {
     let port = standin.address().port();
     let mut command = command(standin, "/usr/bin/unshare");
+    for (variable, host, path) in SERVERS {
+        command.env(variable, format!("https://{host}:{port}{path}"));
+    }
     command
-        .env("OPENAI_BASE_URL", format!("https://api.openai.com:{port}/v1"))
-        .env("ANTHROPIC_BASE_URL", format!("https://api.anthropic.com:{port}"))
-        .env("GOOGLE_GEMINI_BASE_URL", format!("https://generativelanguage.googleapis.com:{port}"))
         .args(["--mount", "/bin/sh", "-ec", "mount --bind \"$1\" /etc/hosts; shift; exec \"$@\"", "sh"])
         .arg(standin.identity().hosts())
-        .arg(python.get_program())
-        .args(python.get_args());
-    Ok(command)
+        .arg(client.get_program())
+        .args(client.get_args());
+    command
 }
 
 /// One such script, from its start to its end.

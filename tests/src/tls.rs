@@ -14,13 +14,18 @@ use rustls::{
 };
 
 /// Names in the leaf: loopback, and the providers that some clients are made to believe in.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 11] = [
     "localhost",
     "127.0.0.1",
     "api.openai.com",
     "api.anthropic.com",
     "generativelanguage.googleapis.com",
     "standin.openai.azure.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "api.cohere.com",
+    "api.mistral.ai",
+    "api.groq.com",
+    "ollama.com",
 ];
 
 /// The authority, the leaf and its key, as files for clients and proxies and as a configuration for

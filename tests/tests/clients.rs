@@ -1,10 +1,13 @@
 //! Real clients, unmodified: each call is seen with its numbers and with the process that made it.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
     client,
     compare::{all_exact, made_by},
     daemon::Daemon,
+    machine,
     scenario::Scenario,
     standin::StandIn,
 };
@@ -156,4 +159,11 @@ fn python_httpx() -> Result<()> {
 #[test]
 fn python_aiohttp() -> Result<()> {
     python_calls("plain_http.py", &[&["aiohttp"], &["aiohttp", "stream"]])
+}
+
+/// curl with BoringSSL, both inside a Python extension.
+#[test]
+fn python_curl_cffi() -> Result<()> {
+    let _resident = client::resident(&Command::new(machine::python()?), client::CURL_CFFI_STAYS)?;
+    python_calls("plain_http.py", &[&["curl_cffi"], &["curl_cffi", "stream"]])
 }

@@ -77,6 +77,63 @@ fn httpx_with_concurrent_streams() -> Result<()> {
     Ok(())
 }
 
+/// curl with BoringSSL, both inside a Python extension.
+#[test]
+fn curl_cffi() -> Result<()> {
+    let standin = StandIn::start()?;
+    let proxy = Proxy::start_http2(&standin)?;
+    let model = Scenario::new(321, 54).tag("cffi").model();
+    let mut command = client::python(&standin, "plain_http.py", &["curl_cffi-http2", &model, "stream"])?;
+    command.env("STANDIN_URL", proxy.url());
+    let _resident = client::resident(&command, client::CURL_CFFI_STAYS)?;
+    let mut daemon = Daemon::start()?;
+    let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+    let call = daemon.wait_for_one(finished.pid)?;
+    all_exact(&[call], &standin)?;
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Node's own client, with several streams at the same time on one connection.
+#[test]
+fn node_with_concurrent_streams() -> Result<()> {
+    let standin = StandIn::start()?;
+    let proxy = Proxy::start_http2(&standin)?;
+    let mut command = client::node(&standin, "http2.js", &[&Scenario::new(321, 54).cached(21).model()])?;
+    command.env("STANDIN_URL", proxy.url());
+    let _resident = client::resident(&command, client::NODE_STAYS)?;
+    let mut daemon = Daemon::start()?;
+    let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+    for (pid, role) in [(finished.pid, "client"), (proxy.pid(), "server")] {
+        let calls = daemon.wait_for_pid(pid, 4)?;
+        all_exact(&calls, &standin)?;
+        assert!(calls.iter().all(|call| call.role == role && call.path == CHAT && call.streaming));
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// OpenAI's SDK for Node, with undici told to speak HTTP/2.
+#[test]
+fn openai_sdk_for_node() -> Result<()> {
+    let standin = StandIn::start()?;
+    let proxy = Proxy::start_http2(&standin)?;
+    let node = client::node(&standin, "openai_sdk.js", &[])?;
+    let _resident = client::resident(&node, client::NODE_STAYS)?;
+    let mut daemon = Daemon::start()?;
+    for operation in ["chat", "chat-stream", "responses-stream"] {
+        let model = Scenario::new(321, 54).cached(21).tag(operation).model();
+        let mut command = client::node(&standin, "openai_sdk.js", &[operation, &model, "http2"])?;
+        command.env("OPENAI_BASE_URL", format!("{}/v1", proxy.url()));
+        let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+        let call = daemon.wait_for_one(finished.pid)?;
+        all_exact(std::slice::from_ref(&call), &standin)?;
+        assert_eq!(call.role, "client");
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
 /// The daemon starts in the middle of a connection: what begins after that is seen, or its head is
 /// missing and its body tells.
 #[test]
@@ -89,12 +146,13 @@ fn a_daemon_that_comes_late() -> Result<()> {
     let mut command = client::command(&standin, machine::python()?);
     command.env("STANDIN_URL", proxy.url());
     command.arg(client::script_path("http2_late.py")).args([&model, &go.display().to_string()]);
+    let exclusive = machine::Exclusive::take()?;
     let mut client = Child::spawn(command, LIMIT)?;
     while !client.stdout()?.contains("first") {
         ensure!(client.is_running()?, "{}", client.stderr()?);
         thread::sleep(Duration::from_millis(20));
     }
-    let mut daemon = Daemon::start()?;
+    let mut daemon = Daemon::start_alone(exclusive, "", "info")?;
     fs::write(&go, "")?;
     let pid = client.pid();
     client.wait()?.success()?;
@@ -111,6 +169,37 @@ fn a_daemon_that_comes_late() -> Result<()> {
         ensure!(Instant::now() < deadline, "{}", daemon.metrics()?.text);
         thread::sleep(Duration::from_millis(50));
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// The daemon starts in the middle of a stream, of which most is still to come: what follows on that
+/// connection is seen, and the rest of the stream taken for nothing else.
+#[test]
+fn a_daemon_that_comes_late_to_a_running_stream() -> Result<()> {
+    let standin = StandIn::start()?;
+    let proxy = Proxy::start_http2(&standin)?;
+    let folder = tempfile::tempdir()?;
+    let go = folder.path().join("go");
+    let model = Scenario::new(77, 33).model();
+    let mut command = client::node(&standin, "http2.js", &[&model, &go.display().to_string()])?;
+    command.env("STANDIN_URL", proxy.url());
+    let exclusive = machine::Exclusive::take()?;
+    let mut client = Child::spawn(command, LIMIT)?;
+    while !client.stdout()?.contains("running") {
+        ensure!(client.is_running()?, "{}", client.stderr()?);
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut daemon = Daemon::start_alone(exclusive, "", "info")?;
+    fs::write(&go, "")?;
+    let pid = client.pid();
+    client.wait()?.success()?;
+    // Who does not know what was asked cannot say that there was a call.
+    let calls = daemon.wait_for_pid(pid, 3)?;
+    all_exact(&calls, &standin)?;
+    // The host's name stands in the part of the header table that was sent before; Node's encoder never
+    // puts the path there.
+    assert!(calls.iter().all(|call| call.server_address.is_none()), "{calls:#?}");
     daemon.stop()?;
     Ok(())
 }

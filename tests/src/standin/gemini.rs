@@ -46,7 +46,7 @@ pub(super) fn generate(asked: &Asked, scenario: &Scenario, id: &str, served: &st
         array.push(format!("{}{object:#}", if i == 0 { "[" } else { ",\r\n" }).into());
     }
     array.push("\n]\n".into());
-    Answer::array(array)
+    Answer::stream("application/json; charset=UTF-8", array)
 }
 
 /// `429` and its like, as Google words them.

@@ -1,8 +1,9 @@
-//! OpenAI's shapes: chat completions, completions, embeddings and responses.
+//! OpenAI's shapes: chat completions, completions, embeddings and responses; and how Groq and Mistral
+//! depart from them.
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, TOOL, content, event, named_event};
+use super::{Answer, Asked, TOOL, Vendor, content, event, named_event};
 use crate::scenario::Scenario;
 
 /// Seconds since the epoch that every object claims to have been created at.
@@ -10,50 +11,77 @@ const CREATED: u64 = 1_767_225_600;
 
 pub(super) fn chat(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -> Answer {
     let finish = if scenario.tool { "tool_calls" } else { "stop" };
+    let usage = vendor_usage(asked.vendor, scenario);
     if !asked.streaming {
         let message = if scenario.tool {
             json!({"role": "assistant", "content": null, "tool_calls": [tool_call()]})
         } else {
             json!({"role": "assistant", "content": content(scenario, 1).concat(), "refusal": null})
         };
-        return Answer::json(&json!({
+        let mut body = json!({
             "id": id, "object": "chat.completion", "created": CREATED, "model": served,
             "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
-            "usage": usage(scenario, "prompt", "completion"), "system_fingerprint": "fp_standin",
-        }));
+            "usage": usage, "system_fingerprint": "fp_standin",
+        });
+        if asked.vendor == Vendor::Groq {
+            body["x_groq"] = json!({"id": "req_standin", "seed": 771_344_204});
+        }
+        return Answer::json(&body);
     }
-    let chunk = |choices: Value, usage: Option<Value>| {
+    let chunk = |choices: Value| {
         let mut chunk = json!({
             "id": id, "object": "chat.completion.chunk", "created": CREATED, "model": served,
             "system_fingerprint": "fp_standin", "choices": choices,
         });
-        if asked.include_usage {
+        if asked.include_usage && asked.vendor == Vendor::OpenAi {
             // Every chunk of such a stream has the key; only the last has numbers.
-            chunk["usage"] = usage.unwrap_or(Value::Null);
+            chunk["usage"] = Value::Null;
         }
-        event(&chunk)
+        chunk
     };
     let delta = |delta: Value, finish: Value| {
-        chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]), None)
+        chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]))
     };
-    let mut events = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
+    let mut chunks = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
+    let mut end = delta(json!({}), json!(finish));
     if scenario.tool {
-        let mut first = tool_call();
-        first["index"] = json!(0);
-        first["function"]["arguments"] = json!("");
-        events.push(delta(json!({"tool_calls": [first]}), Value::Null));
-        for piece in ["{\"city\":", "\"Paris\"}"] {
-            let call = json!({"index": 0, "function": {"arguments": piece}});
-            events.push(delta(json!({"tool_calls": [call]}), Value::Null));
+        let mut call = tool_call();
+        call["index"] = json!(0);
+        match asked.vendor {
+            Vendor::OpenAi => {
+                call["function"]["arguments"] = json!("");
+                chunks.push(delta(json!({"tool_calls": [call]}), Value::Null));
+                for piece in ["{\"city\":", "\"Paris\"}"] {
+                    let call = json!({"index": 0, "function": {"arguments": piece}});
+                    chunks.push(delta(json!({"tool_calls": [call]}), Value::Null));
+                }
+            }
+            Vendor::Groq => chunks.push(delta(json!({"tool_calls": [call]}), Value::Null)),
+            Vendor::Mistral => end = delta(json!({"tool_calls": [call]}), json!(finish)),
         }
     } else {
         let pieces = content(scenario, 3);
-        events.extend(pieces.iter().map(|text| delta(json!({"content": text}), Value::Null)));
+        chunks.extend(pieces.iter().map(|text| delta(json!({"content": text}), Value::Null)));
     }
-    events.push(delta(json!({}), json!(finish)));
-    if asked.include_usage {
-        events.push(chunk(json!([]), Some(usage(scenario, "prompt", "completion"))));
+    if asked.vendor == Vendor::Groq {
+        end["x_groq"] = json!({"id": "req_standin", "usage": usage});
     }
+    // Mistral always says it, with the finish; Groq says it there too, and once more.
+    let with_finish = match asked.vendor {
+        Vendor::OpenAi => false,
+        Vendor::Groq => asked.include_usage,
+        Vendor::Mistral => true,
+    };
+    if with_finish {
+        end["usage"] = usage.clone();
+    }
+    chunks.push(end);
+    if asked.include_usage && asked.vendor != Vendor::Mistral {
+        let mut last = chunk(json!([]));
+        last["usage"] = usage;
+        chunks.push(last);
+    }
+    let mut events: Vec<_> = chunks.iter().map(event).collect();
     events.push("data: [DONE]\n\n".into());
     Answer::events(events)
 }
@@ -168,6 +196,25 @@ fn tool_call() -> Value {
         "id": "call_standin", "type": "function",
         "function": {"name": TOOL, "arguments": "{\"city\":\"Paris\"}"},
     })
+}
+
+/// The usage of a chat completion, in a vendor's words.
+fn vendor_usage(vendor: Vendor, scenario: &Scenario) -> Value {
+    if vendor == Vendor::Mistral {
+        // It says nothing of reasoning, and has a second name for what was cached.
+        let mut usage = usage(&Scenario { reasoning: None, ..scenario.clone() }, "prompt", "completion");
+        if let Some(cached) = scenario.cached {
+            usage["num_cached_tokens"] = json!(cached);
+        }
+        return usage;
+    }
+    let mut usage = usage(scenario, "prompt", "completion");
+    if vendor == Vendor::Groq {
+        for time in ["queue_time", "prompt_time", "completion_time", "total_time"] {
+            usage[time] = json!(0.25);
+        }
+    }
+    usage
 }
 
 /// OpenAI counts cached tokens inside the prompt and reasoning inside the output.

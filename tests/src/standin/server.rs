@@ -186,7 +186,8 @@ async fn respond(request: Request<Incoming>, transcript: &Arc<Transcript>) -> Re
     }
     let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = head.uri.path();
-    let Some(asked) = Asked::new(path, head.uri.query().unwrap_or(""), &json) else {
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let Some(asked) = Asked::new(host, path, head.uri.query().unwrap_or(""), &json) else {
         return refuse("no such endpoint, or no model");
     };
     let scenario = match asked.model.parse::<Scenario>() {
@@ -223,7 +224,7 @@ fn upgrade(
 }
 
 fn send(answer: Answer, scenario: &Scenario, gzip: bool) -> Response<Body> {
-    let Answer { status, content_type, streamed, mut pieces } = answer;
+    let Answer { status, content_type, headers: more, streamed, mut pieces } = answer;
     if gzip {
         pieces = match compress(&pieces) {
             Ok(pieces) => pieces,
@@ -253,6 +254,11 @@ fn send(answer: Answer, scenario: &Scenario, gzip: bool) -> Response<Body> {
     }
     if let Ok(cookie) = format!("session={COOKIE_MARKER}; Path=/; Secure").parse() {
         headers.insert(header::SET_COOKIE, cookie);
+    }
+    for (name, value) in more {
+        if let Ok(value) = value.parse() {
+            headers.insert(name, value);
+        }
     }
     response
 }

@@ -73,7 +73,7 @@ pub(super) async fn serve(request: Request<Incoming>, transcript: &Transcript) -
             }
             continue;
         }
-        let mut asked = Asked::new(&path, "", &event).context("no such endpoint, or no model")?;
+        let mut asked = Asked::new("", &path, "", &event).context("no such endpoint, or no model")?;
         asked.streaming = true;
         let scenario: Scenario = asked.model.parse()?;
         let id = transcript.note(&asked, &scenario, &path, message.len());
@@ -190,7 +190,7 @@ impl Socket {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{Asked, Endpoint};
+use super::{Asked, Endpoint, Vendor};
 use crate::scenario::Scenario;
 
 /// One answer.
@@ -15,6 +15,8 @@ pub struct Served {
     pub id: String,
     /// Where the request went.
     pub endpoint: Endpoint,
+    /// Whose words the answer was in.
+    pub vendor: Vendor,
     /// The request's path, without its query.
     pub path: String,
     /// The model that was asked for.
@@ -59,12 +61,14 @@ impl Transcript {
             Endpoint::Embeddings => "none-",
             Endpoint::Responses => "resp_",
             Endpoint::Messages => "msg_",
-            Endpoint::Generate => "",
+            Endpoint::Invoke => "msg_bdrk_",
+            _ => "",
         };
         let id = format!("{prefix}standin{number:06}");
         served.push(Served {
             id: id.clone(),
             endpoint: asked.endpoint,
+            vendor: asked.vendor,
             path: path.to_owned(),
             model: asked.model.clone(),
             scenario: scenario.clone(),
