@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, channel::Channel};
 use hyper::{HeaderMap, Response, header::HeaderValue};
 
-use super::{Asked, Body, Endpoint, SERVED_MODEL, TOOL, content};
+use super::{Asked, Body, Endpoint, SERVED_MODEL, TOOL, Vendor, content};
 use crate::scenario::Scenario;
 
 /// The beginning of the paths that are answered.
@@ -20,6 +20,7 @@ impl Asked {
         let model = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
         Some(Self {
             endpoint: Endpoint::Generate,
+            vendor: Vendor::OpenAi,
             model: model.strip_prefix("models/")?.to_owned(),
             streaming: method == "StreamGenerateContent",
             include_usage: true,
