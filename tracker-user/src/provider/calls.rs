@@ -50,7 +50,9 @@ impl Calls {
                 let catalog = Arc::clone(&self.catalog);
                 for route in catalog.route(head).into_iter().chain(catalog.routes_by_shape(head)) {
                     if self.in_flight.len() < MAX_IN_FLIGHT {
-                        self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
+                        let estimates = catalog.estimates();
+                        let new = Exchange::new(route, role, head, at, estimates);
+                        self.in_flight.push((exchange, Box::new(new)));
                     } else {
                         self.untracked += 1;
                     }
@@ -97,7 +99,9 @@ impl Calls {
                 }
                 let Some(exchange) = self.take(exchange) else { return };
                 let compiled = self.catalog.compiled(exchange.route());
-                if let Some(call) = exchange.end(compiled, self.catalog.counted(), end, at) {
+                if let Some(call) =
+                    exchange.end(compiled, self.catalog.counted(), self.catalog.estimates(), end, at)
+                {
                     out(call);
                 }
             }
@@ -155,3 +159,7 @@ mod tests;
 #[cfg(test)]
 #[path = "formats_tests.rs"]
 mod formats_tests;
+
+#[cfg(test)]
+#[path = "estimate_tests.rs"]
+mod estimate_tests;

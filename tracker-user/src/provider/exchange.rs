@@ -1,12 +1,13 @@
 //! One exchange with an LLM API, while it lasts.
 
 use super::{
-    Call, UsageSource,
+    Call, Usage, UsageSource,
     answer::Answer,
     body::{Body, Outcome},
     catalog::Route,
     counted::{Counted, Known},
-    dialect::{Compiled, Field, Wire},
+    dialect::{Compiled, Field, Framing, Wire},
+    estimate::{self, Estimates, Prompt},
     form::Form,
     grpc,
     json::{Hit, Scanner, Value},
@@ -46,6 +47,8 @@ struct RequestBody {
     encoding: Option<String>,
     model: Option<String>,
     prompt: bool,
+    /// Counts its tokens, where that is wanted.
+    estimate: Option<Prompt>,
 }
 
 /// How a request's body is read.
@@ -70,8 +73,16 @@ impl Reader {
 }
 
 impl RequestBody {
+    /// Whether its text was there to be counted, to its end.
+    fn is_whole(&self) -> bool {
+        matches!(&self.reader, Reader::Json(scanner) if scanner.is_complete())
+    }
+
     fn hit(&mut self, hit: Hit<'_, Field>) {
-        let Self { model, prompt, .. } = self;
+        let Self { model, prompt, estimate, .. } = self;
+        if let Some(estimate) = estimate {
+            estimate.hit(&hit);
+        }
         match (hit.field, hit.value) {
             (Field::Model, Value::Text { text, .. }) if model.is_none() && !text.is_empty() => {
                 *model = Some(wire_text(text));
@@ -80,7 +91,9 @@ impl RequestBody {
             (Field::ModelResource, Value::Text { text, truncated: false }) if model.is_none() => {
                 *model = text.rsplit('/').next().filter(|name| !name.is_empty()).map(wire_text);
             }
-            (Field::Prompt, Value::Present | Value::BeginArray | Value::BeginObject) => *prompt = true,
+            (Field::Prompt | Field::Opaque, Value::Present | Value::BeginArray | Value::BeginObject) => {
+                *prompt = true;
+            }
             _ => {}
         }
     }
@@ -95,7 +108,15 @@ impl Exchange {
         &self.route
     }
 
-    pub(super) fn new(route: Route, role: Role, head: &RequestHead, started: Timestamp) -> Self {
+    pub(super) fn new(
+        route: Route,
+        role: Role,
+        head: &RequestHead,
+        started: Timestamp,
+        estimates: Estimates,
+    ) -> Self {
+        // What is asked for again was asked for before, by another request.
+        let (prompt, output) = (estimates != Estimates::Never && !route.poll).then(Default::default).unzip();
         Self {
             route,
             role,
@@ -104,6 +125,7 @@ impl Exchange {
             path: head.path.clone(),
             started,
             request: RequestBody {
+                estimate: prompt,
                 encoding: header(&head.headers, grpc::ENCODING).map(str::to_owned),
                 ..RequestBody::default()
             },
@@ -112,7 +134,7 @@ impl Exchange {
             lines: false,
             rpc_status: None,
             body: Body::default(),
-            answer: Answer::default(),
+            answer: Answer::new(output),
             first_token: None,
             last_byte: None,
         }
@@ -173,6 +195,7 @@ impl Exchange {
         mut self,
         compiled: &Compiled,
         counted: &Counted,
+        estimates: Estimates,
         end: End,
         at: Timestamp,
     ) -> Option<Call> {
@@ -197,7 +220,16 @@ impl Exchange {
         let rpc_error = || self.rpc_status.as_deref().and_then(grpc::error);
         let interrupted = || (!whole).then(|| "interrupted".into());
         let error = answer.error(self.status).or_else(rpc_error).or_else(interrupted);
-        let usage = answer.usage(dialect, self.route.quirks, whole);
+        let mut usage = answer.usage(dialect, self.route.quirks, whole);
+        // What is made in the background will say what it used.
+        let pending = dialect.polled && !streaming && !answer.is_final();
+        if !pending {
+            if estimates == Estimates::Always {
+                usage = Usage::default();
+            }
+            self.estimate(&mut usage, &dialect.framing, end, error.as_deref());
+        }
+        let answer = &self.answer;
         let done = answer.is_final() || usage.source != UsageSource::Missing;
         let mut known = None;
         if let (true, Some(id)) = (dialect.polled, &answer.id) {
@@ -235,6 +267,19 @@ impl Exchange {
                 .map(|first| first.seconds_since(started)),
             duration_seconds: last_byte.seconds_since(started),
         })
+    }
+
+    /// Adds what was counted where nothing was reported: not of what failed, and not where bytes of it
+    /// are missing.
+    fn estimate(&mut self, usage: &mut Usage, framing: &Framing, end: End, error: Option<&str>) {
+        let prompt = self.request.estimate.take().filter(|_| self.request.is_whole());
+        let output = self.answer.output.take();
+        let interrupted = error == Some("interrupted");
+        let seen = matches!(end, End::Complete | End::Closed | End::RequestCut);
+        let accepted = self.status.is_some_and(|status| status < 400);
+        if seen && accepted && (error.is_none() || interrupted || self.answer.content) {
+            estimate::complete(usage, framing, prompt, output, self.answer.tools.names(), interrupted);
+        }
     }
 
     /// How much of the bodies this dialect has recognised, to be compared with that of another: a

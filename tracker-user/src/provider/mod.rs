@@ -19,6 +19,7 @@ mod calls;
 mod catalog;
 mod counted;
 mod dialect;
+mod estimate;
 mod eventstream;
 mod exchange;
 mod form;
@@ -34,6 +35,7 @@ mod vendors;
 pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
+pub use estimate::Estimates;
 pub use gateway::{Gateway, GatewayError};
 
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
