@@ -66,7 +66,7 @@ fn two_calls_over_one_connection() -> Result<()> {
 }
 
 #[test]
-fn a_stream_without_usage_has_no_numbers() -> Result<()> {
+fn a_stream_without_usage_has_estimates_unless_they_are_off() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
     let mut body = client::chat_stream(&Scenario::new(5, 6).model());
@@ -74,14 +74,29 @@ fn a_stream_without_usage_has_no_numbers() -> Result<()> {
     let curl = client::run_curl(&standin, CHAT, &body)?;
     let call = daemon.wait_for_one(curl.pid)?;
     all_exact(std::slice::from_ref(&call), &standin)?;
-    assert!(call.has_no_numbers() && call.usage_source == "missing", "{call:#?}");
+    assert_eq!(call.usage_source, "estimated", "{call:#?}");
+    assert!(call.input_tokens.is_some_and(|tokens| (8..40).contains(&tokens)), "{call:#?}");
+    assert!(call.output_tokens.is_some_and(|tokens| (1..200).contains(&tokens)), "{call:#?}");
     assert_eq!(call.finish_reasons, ["stop"]);
+    let metrics = daemon.metrics()?;
+    let model = call.model.clone().unwrap_or_default();
+    let sum = |source| {
+        let labels = [("type", "output"), ("usage_source", source), ("gen_ai_request_model", &*model)];
+        metrics.sum("llm_tokens_total", &labels)
+    };
+    assert_eq!((sum("reported"), sum("estimated")), (0.0, call.output_tokens.unwrap_or_default() as f64));
+    daemon.stop()?;
+
+    let mut daemon = Daemon::start_with("[usage]\nestimate = false\n", "warn")?;
+    let curl = client::run_curl(&standin, CHAT, &body)?;
+    let call = daemon.wait_for_one(curl.pid)?;
+    assert!(call.has_no_numbers() && call.usage_source == "missing", "{call:#?}");
     daemon.stop()?;
     Ok(())
 }
 
 #[test]
-fn a_cut_stream_is_interrupted_and_has_no_numbers() -> Result<()> {
+fn a_cut_stream_is_interrupted_and_what_came_of_it_is_estimated() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
     let scenario = Scenario { cut: Some(4), ..Scenario::new(5, 6) };
@@ -95,7 +110,11 @@ fn a_cut_stream_is_interrupted_and_has_no_numbers() -> Result<()> {
         assert!(!curl.status.success());
         let call = daemon.wait_for_one(curl.pid).with_context(|| format!("{path} {body}"))?;
         assert_eq!(call.error.as_deref(), Some("interrupted"), "{call:#?}");
-        assert_eq!((call.output_tokens, call.total_tokens), (None, None), "{call:#?}");
+        assert_eq!(call.usage_source, "estimated", "{call:#?}");
+        // What the provider did say stays.
+        let reported = path == "/v1/messages";
+        assert_eq!(call.input_tokens == Some(5), reported, "{call:#?}");
+        assert!(!body["stream"].is_boolean() || call.output_tokens.is_some(), "{call:#?}");
         assert_eq!(call.model, Some(scenario.model()));
     }
     daemon.stop()?;
@@ -115,7 +134,7 @@ fn a_killed_client_leaves_an_interrupted_call() -> Result<()> {
     let pid = curl.wait()?.pid;
     let call = daemon.wait_for_one(pid)?;
     assert_eq!(call.error.as_deref(), Some("interrupted"), "{call:#?}");
-    assert!(call.has_no_numbers() && call.usage_source == "missing", "{call:#?}");
+    assert_eq!(call.usage_source, "estimated", "{call:#?}");
     daemon.stop()?;
     Ok(())
 }

@@ -82,6 +82,9 @@ pub struct RunArgs {
     /// Serve /metrics, /healthz and /readyz here [default: 127.0.0.1:9435].
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Do not estimate the tokens of calls for which the provider reports none.
+    #[arg(long)]
+    pub no_estimate: bool,
     /// Read this configuration.
     #[arg(long, value_name = "FILE", env = "LLM_TRACKER_CONFIG")]
     pub config: Option<PathBuf>,

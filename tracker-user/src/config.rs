@@ -8,7 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{cli::RunArgs, provider::Gateway};
+use crate::{
+    cli::RunArgs,
+    provider::{Estimates, Gateway},
+};
 
 /// Where metrics are served unless the operator says otherwise: loopback only.
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9435";
@@ -25,6 +28,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The event log.
     pub events: EventsConfig,
+    /// Token counts.
+    pub usage: UsageConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
     pub gateway: Vec<Gateway>,
 }
@@ -104,6 +109,28 @@ pub struct EventsConfig {
     pub file: Option<PathBuf>,
 }
 
+/// `[usage]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsageConfig {
+    /// Whether tokens are counted where the provider reports none; such calls say `estimated`.
+    pub estimate: bool,
+}
+
+impl UsageConfig {
+    /// `estimate` in the words of the catalog.
+    #[must_use]
+    pub const fn estimates(&self) -> Estimates {
+        if self.estimate { Estimates::Missing } else { Estimates::Never }
+    }
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { estimate: true }
+    }
+}
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -141,7 +168,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn resolve(args: &RunArgs) -> Result<Self, ConfigError> {
-        let RunArgs { events, metrics_listen, config } = args;
+        let RunArgs { events, metrics_listen, no_estimate, config } = args;
         let mut resolved = config.as_deref().map_or_else(|| Ok(Self::default()), Self::load)?;
         if let Some(events) = events {
             resolved.events.file = Some(events.clone());
@@ -149,6 +176,7 @@ impl Config {
         if let Some(listen) = metrics_listen {
             resolved.metrics.listen = *listen;
         }
+        resolved.usage.estimate &= !no_estimate;
         Ok(resolved)
     }
 
@@ -166,7 +194,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, gateway: _ } = self;
+        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -233,6 +261,19 @@ mod tests {
         let config = load("[capture]\nring_bytes = 65536\n").unwrap();
         assert_eq!(config.capture.ring_bytes, 65_536);
         assert_eq!(config.capture.call_cap_bytes, CaptureConfig::default().call_cap_bytes);
+    }
+
+    #[test]
+    fn estimates_can_be_turned_off() {
+        let resolve = |text: &str, no_estimate| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let args = RunArgs { config: Some(file.path().to_owned()), no_estimate, ..RunArgs::default() };
+            Config::resolve(&args).unwrap().usage.estimates()
+        };
+        assert_eq!(resolve("", false), Estimates::Missing);
+        assert_eq!(resolve("", true), Estimates::Never);
+        assert_eq!(resolve("[usage]\nestimate = false\n", false), Estimates::Never);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 
 #[path = "recordings/check.rs"]
 mod check;
+#[path = "recordings/estimates.rs"]
+mod estimates;
 #[path = "recordings/feed.rs"]
 mod feed;
 #[path = "recordings/http2.rs"]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use llm_tracker::provider::Catalog;
+use llm_tracker::provider::{Catalog, Estimates};
 use llm_tracker_bench::{
     allocator::{self, Counting},
     process,
@@ -34,17 +34,30 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let catalog = Arc::new(Catalog::new());
+    let reports_only = Arc::new(Catalog::new().with_estimates(Estimates::Never));
     let size = arguments.mebibytes << 20;
-    let header = ["", "MB/s captured", "MB/s decoded", "peak heap KiB", "with 10 times the data"];
+    let header = [
+        "",
+        "MB/s captured",
+        "MB/s decoded",
+        "against --no-estimate",
+        "peak heap KiB",
+        "with 10 times the data",
+    ];
     let mut table = Table::new("Decoding on one core, in 16 KiB records where nothing else is said", &header);
     for workload in Workload::all()?.iter().filter(|workload| workload.name.contains(&arguments.only)) {
         let repetitions = workload.repetitions_for(size);
         let mut rates = [Vec::new(), Vec::new()];
+        let mut ratios = Vec::new();
         for _ in 0..arguments.rounds {
+            let start = process::thread_cpu_time();
+            workload.run(&reports_only, repetitions)?;
+            let without = (process::thread_cpu_time() - start).as_secs_f64();
             // The thread's CPU time: neighbours on the machine take none of it.
             let start = process::thread_cpu_time();
             let fed = workload.run(&catalog, repetitions)?;
             let seconds = (process::thread_cpu_time() - start).as_secs_f64();
+            ratios.push(without / seconds);
             for (rates, bytes) in rates.iter_mut().zip([fed.captured, fed.decoded]) {
                 rates.push(bytes as f64 / 1e6 / seconds);
             }
@@ -63,6 +76,10 @@ fn main() -> Result<()> {
                 None => format!("{captured:.0}"),
             },
             format!("{:.0}", decoded.unwrap_or_default()),
+            match (workload.target, median(&ratios)) {
+                (Some(_), Some(ratio)) => against(ratio, 2, Target::AtLeast(0.5)),
+                (_, ratio) => format!("{:.2}", ratio.unwrap_or_default()),
+            },
             format!("{:.1}", once as f64 / 1024.0),
             format!("{:.1}", tenfold as f64 / 1024.0),
         ]);

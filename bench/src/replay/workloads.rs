@@ -29,21 +29,24 @@ impl Workload {
             &|number| traffic::openai_event(number).into_bytes(),
             &traffic::openai_ending().into_bytes(),
         );
+        let anthropic = Self::stream(
+            "Anthropic SSE",
+            traffic::anthropic_request(),
+            traffic::STREAM_HEAD,
+            &traffic::anthropic_beginning(),
+            &|number| traffic::anthropic_event(number).into_bytes(),
+            &traffic::anthropic_ending().into_bytes(),
+        );
         let mut small = openai.clone();
         small.name = "OpenAI SSE, 300 B records";
         small.target = None;
         small.record = 300;
         Ok(vec![
+            openai.answers("OpenAI SSE, one call each 100 KB"),
+            anthropic.answers("Anthropic SSE, one call each 100 KB"),
             openai,
             small,
-            Self::stream(
-                "Anthropic SSE",
-                traffic::anthropic_request(),
-                traffic::STREAM_HEAD,
-                &traffic::anthropic_beginning(),
-                &|number| traffic::anthropic_event(number).into_bytes(),
-                &traffic::anthropic_ending().into_bytes(),
-            ),
+            anthropic,
             Self::http2(),
             Self::grpc(),
             Self::stream(
@@ -117,6 +120,27 @@ impl Workload {
     }
 
     /// One HTTP/1.1 chunk for each event.
+    /// The same as many streams of an ordinary length, one after another.
+    fn answers(&self, name: &'static str) -> Self {
+        const LENGTH: usize = 100_000;
+        let mut repeated = self.before.clone();
+        for Part(direction, bytes) in &self.repeated {
+            // Up to the end of a chunk of the transfer coding, which is an event.
+            let end = (LENGTH..bytes.len()).find(|&end| bytes[..end].ends_with(b"\n\n\r\n"));
+            repeated.push(Part(*direction, bytes.slice(..end.unwrap_or(bytes.len()))));
+        }
+        repeated.extend(self.after.iter().cloned());
+        Self {
+            name,
+            before: Vec::new(),
+            decoded: repeated.iter().map(|part| part.1.len()).sum(),
+            repeated,
+            after: Vec::new(),
+            call_each: true,
+            ..self.clone()
+        }
+    }
+
     fn stream(
         name: &'static str,
         request: Vec<u8>,

@@ -161,7 +161,9 @@ async fn serve(
     });
 
     let status = Arc::new(Mutex::new(Status::default()));
-    let catalog = Arc::new(Catalog::new().with_gateways(config.gateway.clone()));
+    let catalog = Arc::new(
+        Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
+    );
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
         Attribution::new(attribution::Config::default()).with_programs(programs),

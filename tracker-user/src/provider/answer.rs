@@ -3,6 +3,7 @@
 use super::{
     Usage,
     dialect::{Code, Counter, Counts, Dialect, Field, Merge, Quirks},
+    estimate::Output,
     json::{Hit, Value},
     tools::Tools,
     wire_text,
@@ -41,6 +42,8 @@ pub(super) struct Answer {
     pub(super) chunks: u32,
     /// The current document is one of them.
     generates: bool,
+    /// Counts it, where that is wanted.
+    pub(super) output: Option<Output>,
     /// An event that ends the stream was seen.
     pub(super) terminated: bool,
     /// The answer has ended by its own words, which may do for a terminator.
@@ -77,11 +80,22 @@ struct ErrorParts {
 }
 
 impl Answer {
+    /// Of which nothing was seen yet.
+    pub(super) fn new(output: Option<Output>) -> Self {
+        Self { output, ..Self::default() }
+    }
+
     /// Takes one field.
     pub(super) fn hit(&mut self, dialect: &Dialect, hit: Hit<'_, Field>) {
         // An object that is another dialect's speaks for nobody.
         let own = |value| matches!(value, Value::Text { text, .. } if dialect.own_kinds.contains(&text));
-        self.hits = self.hits.saturating_add(u32::from(hit.field != Field::Object || own(hit.value)));
+        // Pieces are as the bytes came.
+        let piece = matches!(hit.value, Value::Piece(_) | Value::Key(_));
+        let counts = !piece && (hit.field != Field::Object || own(hit.value));
+        self.hits = self.hits.saturating_add(u32::from(counts));
+        if let Some(output) = &mut self.output {
+            output.hit(&hit, self.content);
+        }
         match (hit.field, hit.value) {
             (Field::Coded(code), Value::Integer(number)) => self.coded(dialect, code, number),
             (Field::Document, Value::End) => self.end_document(),
@@ -172,7 +186,7 @@ impl Answer {
                 self.generated(called);
             }
 
-            (Field::Content, Value::Present | Value::BeginObject) => self.generated(true),
+            (Field::Content | Field::Media, Value::Present | Value::BeginObject) => self.generated(true),
 
             (Field::Error, Value::Present | Value::BeginObject) => self.error.seen = true,
             (Field::ErrorType, value) => error_part(&mut self.error.kind, value),

@@ -268,5 +268,5 @@ impl Payload {
 
 /// What the envelope of a document in an event stream has of it.
 pub(super) fn envelope() -> PathTable<()> {
-    PathTable::compile([("bytes", Want::Pieces, ())])
+    PathTable::compile([("bytes", Want::Text, ())])
 }

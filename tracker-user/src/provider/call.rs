@@ -107,11 +107,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Output tokens a second, over the whole duration; absent for what took no time that could be
-    /// measured.
+    /// Reported output tokens a second, over the whole duration; absent for what took no time that could
+    /// be measured.
     #[must_use]
     pub fn output_tokens_per_second(&self) -> Option<f64> {
-        let tokens = self.usage.output_tokens.filter(|tokens| *tokens > 0)?;
+        let reported = self.usage.source == UsageSource::Reported;
+        let tokens = self.usage.output_tokens.filter(|tokens| reported && *tokens > 0)?;
         let rate = tokens as f64 / self.duration_seconds;
         (self.duration_seconds > 0.0 && rate.is_finite()).then_some(rate)
     }

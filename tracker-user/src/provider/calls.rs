@@ -58,7 +58,9 @@ impl Calls {
                 let catalog = Arc::clone(&self.catalog);
                 for route in catalog.route(head).into_iter().chain(catalog.routes_by_shape(head)) {
                     if self.in_flight.len() < MAX_IN_FLIGHT {
-                        self.in_flight.push((exchange, Box::new(Exchange::new(route, role, head, at))));
+                        let estimates = catalog.estimates();
+                        let new = Exchange::new(route, role, head, at, estimates);
+                        self.in_flight.push((exchange, Box::new(new)));
                     } else {
                         self.untracked += 1;
                     }
@@ -164,3 +166,7 @@ mod tests;
 #[cfg(test)]
 #[path = "formats_tests.rs"]
 mod formats_tests;
+
+#[cfg(test)]
+#[path = "estimate_tests.rs"]
+mod estimate_tests;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     capture::Timestamp,
-    provider::{Interest, Usage, UsageSource, exchange::Exchange},
+    provider::{Estimates, Interest, Usage, UsageSource, exchange::Exchange},
     stream::{End, RequestHead, ResponseHead, Role},
 };
 
@@ -27,7 +27,7 @@ const MESSAGES: Made<'static> = Made { host: "api.anthropic.com", path: "/v1/mes
 impl Made<'_> {
     /// The call that comes of a response in these pieces, a second apart.
     fn answered(&self, pieces: &[&str]) -> Option<Call> {
-        let mut calls = Calls::new(Arc::new(Catalog::new()));
+        let mut calls = Calls::new(Arc::new(Catalog::new().with_estimates(Estimates::Never)));
         let mut out = Vec::new();
         let mut second = 0;
         let mut clock = || {

@@ -11,6 +11,7 @@ use std::{
 use super::{
     counted::Counted,
     dialect::{Compiled, Dialect, Quirks},
+    estimate::Estimates,
     gateway::Gateway,
     realtime::{self, Speech},
     retries::Retries,
@@ -121,6 +122,7 @@ pub struct Catalog {
     counted: Counted,
     retries: Retries,
     realtime: realtime::Tables,
+    estimates: Estimates,
 }
 
 impl Default for Catalog {
@@ -145,6 +147,7 @@ impl Catalog {
             gateways: RwLock::default(),
             counted: Counted::default(),
             retries: Retries::default(),
+            estimates: Estimates::default(),
         }
     }
 
@@ -153,6 +156,18 @@ impl Catalog {
     pub fn with_gateways(self, gateways: Vec<Gateway>) -> Self {
         self.set_gateways(gateways);
         self
+    }
+
+    /// The same with estimates of that kind.
+    #[must_use]
+    pub fn with_estimates(mut self, estimates: Estimates) -> Self {
+        self.estimates = estimates;
+        self
+    }
+
+    /// Which calls' tokens are estimated.
+    pub(super) const fn estimates(&self) -> Estimates {
+        self.estimates
     }
 
     /// Puts other gateways in the place of those that were there, for all requests from now on.

@@ -3,12 +3,13 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::{
-    Call, UsageSource,
+    Call, Usage, UsageSource,
     answer::Answer,
     body::{Body, Outcome},
     catalog::{Catalog, Route},
     counted::Known,
-    dialect::{Compiled, Field, Wire},
+    dialect::{Compiled, Field, Framing, Wire},
+    estimate::{self, Estimates, Prompt},
     form::Form,
     grpc,
     json::{Hit, Scanner, Value},
@@ -53,6 +54,8 @@ struct RequestBody {
     prompt: bool,
     /// Of what has passed; `None` while nothing has.
     hash: Option<DefaultHasher>,
+    /// Counts its tokens, where that is wanted.
+    estimate: Option<Prompt>,
 }
 
 /// How a request's body is read.
@@ -77,8 +80,16 @@ impl Reader {
 }
 
 impl RequestBody {
+    /// Whether its text was there to be counted, to its end.
+    fn is_whole(&self) -> bool {
+        matches!(&self.reader, Reader::Json(scanner) if scanner.is_complete())
+    }
+
     fn hit(&mut self, hit: Hit<'_, Field>) {
-        let Self { model, prompt, .. } = self;
+        let Self { model, prompt, estimate, .. } = self;
+        if let Some(estimate) = estimate {
+            estimate.hit(&hit);
+        }
         match (hit.field, hit.value) {
             (Field::Model, Value::Text { text, .. }) if model.is_none() && !text.is_empty() => {
                 *model = Some(wire_text(text));
@@ -87,7 +98,9 @@ impl RequestBody {
             (Field::ModelResource, Value::Text { text, truncated: false }) if model.is_none() => {
                 *model = text.rsplit('/').next().filter(|name| !name.is_empty()).map(wire_text);
             }
-            (Field::Prompt, Value::Present | Value::BeginArray | Value::BeginObject) => *prompt = true,
+            (Field::Prompt | Field::Opaque, Value::Present | Value::BeginArray | Value::BeginObject) => {
+                *prompt = true;
+            }
             _ => {}
         }
     }
@@ -102,7 +115,15 @@ impl Exchange {
         &self.route
     }
 
-    pub(super) fn new(route: Route, role: Role, head: &RequestHead, started: Timestamp) -> Self {
+    pub(super) fn new(
+        route: Route,
+        role: Role,
+        head: &RequestHead,
+        started: Timestamp,
+        estimates: Estimates,
+    ) -> Self {
+        // What is asked for again was asked for before, by another request.
+        let (prompt, output) = (estimates != Estimates::Never && !route.poll).then(Default::default).unzip();
         Self {
             route,
             role,
@@ -111,6 +132,7 @@ impl Exchange {
             path: head.path.clone(),
             started,
             request: RequestBody {
+                estimate: prompt,
                 encoding: header(&head.headers, grpc::ENCODING).map(str::to_owned),
                 ..RequestBody::default()
             },
@@ -119,7 +141,7 @@ impl Exchange {
             lines: false,
             rpc_status: None,
             body: Body::default(),
-            answer: Answer::default(),
+            answer: Answer::new(output),
             pace: Pace::default(),
             last_byte: None,
             retry: retries::said(head),
@@ -209,7 +231,16 @@ impl Exchange {
         let rpc_error = || self.rpc_status.as_deref().and_then(grpc::error);
         let interrupted = || (!whole).then(|| "interrupted".into());
         let error = answer.error(self.status).or_else(rpc_error).or_else(interrupted);
-        let usage = answer.usage(dialect, self.route.quirks, whole);
+        let mut usage = answer.usage(dialect, self.route.quirks, whole);
+        // What is made in the background will say what it used.
+        let pending = dialect.polled && !streaming && !answer.is_final();
+        if !pending {
+            if catalog.estimates() == Estimates::Always {
+                usage = Usage::default();
+            }
+            self.estimate(&mut usage, &dialect.framing, end, error.as_deref());
+        }
+        let answer = &self.answer;
         let done = answer.is_final() || usage.source != UsageSource::Missing;
         let mut known = None;
         if let (true, Some(id)) = (dialect.polled, &answer.id) {
@@ -228,7 +259,8 @@ impl Exchange {
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
         let Self { route, role, host, port, path, started, request, status, mut answer, pace, .. } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
-        let per_token = pace.time_per_token(usage.output_tokens).filter(|_| streaming && whole && !reasoned);
+        let measured = streaming && whole && !reasoned && usage.source == UsageSource::Reported;
+        let per_token = pace.time_per_token(usage.output_tokens).filter(|_| measured);
         Some(Call {
             started,
             provider: route.provider,
@@ -267,6 +299,19 @@ impl Exchange {
         let Some(body) = hash.map(DefaultHasher::finish) else { return *retry };
         let failed = retries::is_failure(*status, failed);
         retries.note((process, host, port, path, body), (*started, last), failed, *retry)
+    }
+
+    /// Adds what was counted where nothing was reported: not of what failed, and not where bytes of it
+    /// are missing.
+    fn estimate(&mut self, usage: &mut Usage, framing: &Framing, end: End, error: Option<&str>) {
+        let prompt = self.request.estimate.take().filter(|_| self.request.is_whole());
+        let output = self.answer.output.take();
+        let interrupted = error == Some("interrupted");
+        let seen = matches!(end, End::Complete | End::Closed | End::RequestCut);
+        let accepted = self.status.is_some_and(|status| status < 400);
+        if seen && accepted && (error.is_none() || interrupted || self.answer.content) {
+            estimate::complete(usage, framing, prompt, output, self.answer.tools.names(), interrupted);
+        }
     }
 
     /// How much of the bodies this dialect has recognised, to be compared with that of another: a

@@ -9,19 +9,19 @@ use crate::{
 };
 
 /// One exchange with a catalog that others may have used before.
-struct Made<'a> {
-    catalog: Arc<Catalog>,
-    method: &'a str,
-    host: &'a str,
-    path: &'a str,
-    request: &'a str,
-    status: u16,
-    content_type: &'a str,
-    headers: Vec<(&'static str, String)>,
-    end: End,
+pub(super) struct Made<'a> {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    pub(super) request: &'a str,
+    pub(super) status: u16,
+    pub(super) content_type: &'a str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) end: End,
 }
 
-fn made<'a>(host: &'a str, path: &'a str) -> Made<'a> {
+pub(super) fn made<'a>(host: &'a str, path: &'a str) -> Made<'a> {
     Made {
         catalog: Arc::default(),
         method: "POST",
@@ -79,7 +79,7 @@ impl Made<'_> {
         out
     }
 
-    fn call(&self, answer: &[u8]) -> Call {
+    pub(super) fn call(&self, answer: &[u8]) -> Call {
         self.answered(answer).expect("a call")
     }
 }
@@ -201,7 +201,7 @@ fn lines_of_json() {
     assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(4), Some(5)));
     assert_eq!((call.tool_calls.len(), call.error), (1, None));
     let call = ollama.call(format!("{first}\n{}", &last[..40]).as_bytes());
-    assert_eq!((call.error.as_deref(), call.usage.source), (Some("interrupted"), UsageSource::Missing));
+    assert_eq!((call.error.as_deref(), call.usage.source), (Some("interrupted"), UsageSource::Estimated));
     let one = Made { content_type: "application/x-ndjson", ..ollama };
     assert!(one.call(last.as_bytes()).streaming);
     let call = Made { status: 404, ..one }.call(br#"{"error":"model not found"}"#);

@@ -19,6 +19,7 @@ mod calls;
 mod catalog;
 mod counted;
 mod dialect;
+mod estimate;
 mod eventstream;
 mod examples;
 mod exchange;
@@ -37,6 +38,7 @@ mod vendors;
 pub use call::{Call, Usage, UsageSource};
 pub use calls::Calls;
 pub use catalog::{Catalog, Interest};
+pub use estimate::Estimates;
 pub use gateway::{Gateway, GatewayError};
 pub use pace::{ChunkTimes, SECONDS_BUCKETS};
 

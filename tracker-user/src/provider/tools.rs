@@ -136,6 +136,11 @@ impl Tools {
         self.settle(0, None);
     }
 
+    /// The names so far.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The names, in the order of the calls.
     pub(super) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.names)

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use llm_tracker::{
     capture::{Chunk, ConnectionId, Direction, Timestamp},
-    provider::{Call, Calls, Catalog},
+    provider::{Call, Calls, Catalog, Estimates},
     stream::Connection,
 };
 
@@ -78,10 +78,15 @@ pub(crate) fn is_polled(row: &Row) -> bool {
     POLLED.contains(&&*row.endpoint)
 }
 
+/// The recordings say what is on the wire: nothing is estimated.
+fn reports_only() -> Arc<Catalog> {
+    Arc::new(Catalog::new().with_estimates(Estimates::Never))
+}
+
 /// The catalog. What is asked for again and again gets one that has seen no response yet.
 pub(crate) fn catalog(row: &Row) -> Arc<Catalog> {
-    static SHARED: LazyLock<Arc<Catalog>> = LazyLock::new(Arc::default);
-    if is_polled(row) { Arc::default() } else { Arc::clone(&SHARED) }
+    static SHARED: LazyLock<Arc<Catalog>> = LazyLock::new(reports_only);
+    if is_polled(row) { reports_only() } else { Arc::clone(&SHARED) }
 }
 
 /// The calls that come of a connection on which the row's exchange was made over HTTP/1.1.
@@ -89,12 +94,18 @@ pub(crate) fn catalog(row: &Row) -> Arc<Catalog> {
 /// Heads are made up from what was recorded; bodies are as stored, in their content coding. Streams
 /// are sent chunked, in chunks that fall anywhere, everything else with its length.
 pub(crate) fn calls(row: &Row, chunking: &Chunking) -> Vec<Call> {
-    exchange(row, chunking, 100)
+    exchange(row, catalog(row), chunking, 100)
+}
+
+/// The same with estimates.
+pub(crate) fn estimated(row: &Row, estimates: Estimates, chunking: &Chunking, percent: usize) -> Vec<Call> {
+    let catalog = Arc::new(Catalog::new().with_estimates(estimates));
+    exchange(row, catalog, chunking, percent)
 }
 
 /// The same when the connection closes after so much of the response body.
 pub(crate) fn cut_calls(row: &Row, percent: usize) -> Vec<Call> {
-    exchange(row, &Chunking::Fixed(1000), percent)
+    exchange(row, catalog(row), &Chunking::Fixed(1000), percent)
 }
 
 /// `call` with the times of `other`, which depend on how the bytes came.
@@ -109,10 +120,10 @@ pub(crate) fn same_times(call: &Call, other: &Call) -> Call {
     }
 }
 
-fn exchange(row: &Row, chunking: &Chunking, percent: usize) -> Vec<Call> {
+fn exchange(row: &Row, catalog: Arc<Catalog>, chunking: &Chunking, percent: usize) -> Vec<Call> {
     let mut out = Vec::new();
     let mut connection = Connection::new();
-    let mut calls = Calls::new(catalog(row));
+    let mut calls = Calls::new(catalog);
     let mut clock = 0;
     let mut push = |way: &mut Way, piece: &[u8]| {
         clock += 1;

@@ -144,8 +144,8 @@ impl Families {
             ),
             token_usage: histogram(
                 "gen_ai_client_token_usage",
-                "Tokens of a call: input with cached ones, output with reasoning.",
-                model(&[Label::TokenType]),
+                "Tokens of a call: input with cached ones, output with reasoning. usage_source=\"estimated\": no provider reported them.",
+                model(&[Label::TokenType, Label::UsageSource]),
                 TOKEN_BUCKETS,
             ),
             server_duration: histogram(
@@ -168,8 +168,8 @@ impl Families {
             ),
             tokens: counter(
                 "llm_tokens_total",
-                "Tokens by type. cache_read and cache_creation are part of input, reasoning is part of output.",
-                [&model(&[Label::Type]), origin.as_slice()].concat(),
+                "Tokens by type. cache_read and cache_creation are part of input, reasoning is part of output. usage_source=\"estimated\": no provider reported them.",
+                [&model(&[Label::Type, Label::UsageSource]), origin.as_slice()].concat(),
             ),
             calls: counter(
                 "llm_calls_total",

@@ -24,7 +24,9 @@ fn a_call_is_counted_with_its_origin() {
         lines(&page, "llm_calls_total"),
         [format!(r#"llm_calls_total{{{LABELS},status="200",error="interrupted",{ORIGIN}}} 2"#)]
     );
-    let tokens = |kind, value| format!(r#"llm_tokens_total{{{LABELS},type="{kind}",{ORIGIN}}} {value}"#);
+    let tokens = |kind, value| {
+        format!(r#"llm_tokens_total{{{LABELS},type="{kind}",usage_source="reported",{ORIGIN}}} {value}"#)
+    };
     assert_eq!(
         lines(&page, "llm_tokens_total"),
         [
@@ -46,8 +48,12 @@ fn a_call_is_counted_with_its_origin() {
     assert_eq!(
         lines(&page, "gen_ai_client_token_usage_sum"),
         [
-            format!(r#"gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type="input"}} 200"#),
-            format!(r#"gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type="output"}} 40"#),
+            format!(
+                r#"gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type="input",usage_source="reported"}} 200"#
+            ),
+            format!(
+                r#"gen_ai_client_token_usage_sum{{{LABELS},gen_ai_token_type="output",usage_source="reported"}} 40"#
+            ),
         ]
     );
     assert_eq!(lines(&page, "llm_retries_total"), [format!("llm_retries_total{{{LABELS},{ORIGIN}}} 2")]);

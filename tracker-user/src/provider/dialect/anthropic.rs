@@ -5,39 +5,52 @@
 //! older one. Source: Anthropic's streaming reference and recordings.
 
 use super::{
+    CHAT_FRAMING,
     Counter::{CacheCreation, CacheRead, Input, Output, OutputAtStart, Reasoning},
     Dialect,
     Field::{
-        Content, Count, Error, ErrorCode, ErrorType, FinishReason, Kind, Model, Prompt, ResponseId,
-        ResponseModel, ServiceTier, Tool, ToolKind, ToolName, Usage as UsageObject,
+        Arguments, Content, Count, Error, ErrorCode, ErrorType, FinishReason, Instructions, Kind, Message,
+        Model, Prompt, ResponseId, ResponseModel, Schema, ServiceTier, Tool, ToolKind, ToolName, Tools,
+        Usage as UsageObject, Whole,
     },
-    PLAIN, Path, StreamEnd,
+    Framing, PLAIN, Path, StreamEnd,
     counts::disjoint_usage,
 };
-use crate::provider::json::Want::{Presence, Scalar};
+use crate::provider::json::Want::{Everything, Presence, Scalar, Text, Within};
+
+/// As measured, but for the tools: those are in Anthropic's documentation of tool use, for most models.
+pub(super) const MESSAGES_FRAMING: Framing = Framing { tools: 346, answer: 3, ..CHAT_FRAMING };
 
 /// `messages`. Input and both cache counts are disjoint here; thinking is inside the output.
 pub(in crate::provider) static MESSAGES: Dialect = Dialect {
     name: "anthropic.messages",
-    request: &[("model", Scalar, Model), ("messages", Presence, Prompt)],
+    request: &[
+        ("model", Scalar, Model),
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("messages[].content[].input", Everything, Schema),
+        ("system", Within, Instructions),
+        ("tools", Everything, Tools),
+    ],
     response: &[MESSAGES_RESPONSE],
     tool_kinds: &["tool_use"],
     server_tool_kinds: &["server_tool_use", "mcp_tool_use"],
     own_kinds: &["message", "message_start", "message_delta", "message_stop"],
     end: StreamEnd { done: false, kinds: &["message_stop"], finish_reason: false },
+    framing: MESSAGES_FRAMING,
     normalise: disjoint_usage,
     ..PLAIN
 };
 
 /// The legacy `complete`, which reports no usage.
 pub(in crate::provider) static COMPLETE: Dialect = Dialect {
-    request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    request: &[("model", Scalar, Model), ("prompt", Within, Prompt)],
     response: &[&[
         ("type", Scalar, Kind),
         ("id", Scalar, ResponseId),
         ("model", Scalar, ResponseModel),
         ("stop_reason", Scalar, FinishReason),
-        ("completion", Presence, Content),
+        ("completion", Text, Content),
         ("error", Presence, Error),
         ("error.type", Scalar, ErrorType),
     ]],
@@ -52,6 +65,9 @@ pub(super) const MESSAGES_RESPONSE: &[Path] = &[
     ("content[]", Presence, Tool),
     ("content[].type", Scalar, ToolKind),
     ("content[].name", Scalar, ToolName),
+    ("content[].text", Text, Whole),
+    ("content[].thinking", Text, Whole),
+    ("content[].input", Everything, Arguments),
     ("usage", Presence, UsageObject),
     ("usage.input_tokens", Scalar, Count(Input)),
     ("usage.output_tokens", Scalar, Count(Output)),
@@ -68,10 +84,10 @@ pub(super) const MESSAGES_RESPONSE: &[Path] = &[
     ("content_block", Presence, Tool),
     ("content_block.type", Scalar, ToolKind),
     ("content_block.name", Scalar, ToolName),
-    ("content_block.text", Presence, Content),
-    ("delta.text", Presence, Content),
-    ("delta.thinking", Presence, Content),
-    ("delta.partial_json", Presence, Content),
+    ("content_block.text", Text, Content),
+    ("delta.text", Text, Content),
+    ("delta.thinking", Text, Content),
+    ("delta.partial_json", Text, Content),
     ("delta.stop_reason", Scalar, FinishReason),
     ("error", Presence, Error),
     ("error.type", Scalar, ErrorType),

@@ -12,15 +12,16 @@ use super::{
     },
     Dialect,
     Field::{
-        Add, Choice, Content, Count, ErrorType, FinishReason, Prompt, ResponseId, ResponseModel, StopReason,
-        Terminator, Tool, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+        Add, Arguments, Choice, Content, Count, ErrorType, FinishReason, Instructions, Message, Prompt,
+        ResponseId, ResponseModel, Schema, StopReason, Terminator, Tool, ToolId, ToolIndex, ToolKind,
+        ToolName, Tools, Usage as UsageObject, Whole,
     },
     PLAIN, Path, StreamEnd,
     anthropic::MESSAGES_RESPONSE,
     counts::disjoint_usage,
     openai::{CHAT_ASIDE, CHAT_CHOICES},
 };
-use crate::provider::json::Want::{Presence, Scalar};
+use crate::provider::json::Want::{Everything, Presence, Scalar, Text, Within};
 
 use super::Field;
 
@@ -28,11 +29,14 @@ use super::Field;
 pub(in crate::provider) static INVOKE_MODEL: Dialect = Dialect {
     name: "bedrock.invoke_model",
     request: &[
-        ("messages", Presence, Prompt),
-        ("message", Presence, Prompt),
-        ("prompt", Presence, Prompt),
-        ("inputText", Presence, Prompt),
-        ("texts", Presence, Prompt),
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("system", Within, Instructions),
+        ("tools", Everything, Tools),
+        ("message", Within, Prompt),
+        ("prompt", Within, Prompt),
+        ("inputText", Within, Prompt),
+        ("texts", Within, Prompt),
     ],
     response: &[MESSAGES_RESPONSE, CHAT_CHOICES, CHAT_ASIDE, CONVERSE_RESPONSE, FAMILIES],
     headers: &[
@@ -55,7 +59,13 @@ pub(in crate::provider) static INVOKE_MODEL: Dialect = Dialect {
 /// `converse` and `converse-stream`.
 pub(in crate::provider) static CONVERSE: Dialect = Dialect {
     name: "bedrock.converse",
-    request: &[("messages", Presence, Prompt)],
+    request: &[
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("messages[].content[].toolUse.input", Everything, Schema),
+        ("system", Within, Instructions),
+        ("toolConfig.tools", Everything, Tools),
+    ],
     response: &[CONVERSE_RESPONSE, &[("__type", Scalar, ErrorType)]],
     headers: &[REQUEST_ID, ERROR_TYPE],
     envelopes: CONVERSE_EVENTS,
@@ -99,6 +109,8 @@ const CONVERSE_EVENTS: &[&str] =
 /// Converse, and Nova's own bodies. Cache counts come under two names, with the same value.
 const CONVERSE_RESPONSE: &[Path] = &[
     ("stopReason", Scalar, FinishReason),
+    ("output.message.content[].text", Text, Whole),
+    ("output.message.content[].toolUse.input", Everything, Arguments),
     ("output.message.content[].toolUse", Presence, Tool),
     ("output.message.content[].toolUse.name", Scalar, ToolName),
     ("output.message.content[].toolUse.type", Scalar, ToolKind),
@@ -107,9 +119,9 @@ const CONVERSE_RESPONSE: &[Path] = &[
     ("start.toolUse.toolUseId", Scalar, ToolId),
     ("start.toolUse.name", Scalar, ToolName),
     ("start.toolUse.type", Scalar, ToolKind),
-    ("delta.text", Presence, Content),
-    ("delta.toolUse.input", Presence, Content),
-    ("delta.reasoningContent.text", Presence, Content),
+    ("delta.text", Text, Content),
+    ("delta.toolUse.input", Text, Content),
+    ("delta.reasoningContent.text", Text, Content),
     ("usage", Presence, UsageObject),
     ("usage.inputTokens", Scalar, Count(Input)),
     ("usage.outputTokens", Scalar, Count(Output)),
@@ -131,30 +143,30 @@ const FAMILIES: &[Path] = &[
     ("inputTextTokenCount", Scalar, Count(Input)),
     ("totalOutputTextTokenCount", Scalar, Count(Output)),
     ("completionReason", Scalar, FinishReason),
-    ("outputText", Presence, Content),
+    ("outputText", Text, Content),
     ("results[]", Presence, Choice),
     ("results[].tokenCount", Scalar, Add(Output)),
     ("results[].completionReason", Scalar, FinishReason),
     // Llama.
     ("prompt_token_count", Scalar, Count(Input)),
     ("generation_token_count", Scalar, Count(Output)),
-    ("generation", Presence, Content),
+    ("generation", Text, Content),
     // Mistral's text models.
     ("outputs[]", Presence, Choice),
     ("outputs[].stop_reason", Scalar, FinishReason),
-    ("outputs[].text", Presence, Content),
+    ("outputs[].text", Text, Content),
     // Cohere.
     ("finish_reason", Scalar, FinishReason),
-    ("text", Presence, Content),
+    ("text", Text, Content),
     ("tool_calls[]", Presence, Tool),
     ("tool_calls[].name", Scalar, ToolName),
     ("generations[]", Presence, Choice),
     ("generations[].finish_reason", Scalar, FinishReason),
-    ("generations[].text", Presence, Content),
+    ("generations[].text", Text, Content),
     // AI21's Jurassic, and Claude before it had messages.
     ("completions[]", Presence, Choice),
     ("completions[].finishReason.reason", Scalar, FinishReason),
-    ("completion", Presence, Content),
+    ("completion", Text, Content),
     ("amazon-bedrock-invocationMetrics", Presence, Terminator),
     ("amazon-bedrock-invocationMetrics.inputTokenCount", Scalar, Count(InputElsewhere)),
     ("amazon-bedrock-invocationMetrics.outputTokenCount", Scalar, Count(OutputElsewhere)),

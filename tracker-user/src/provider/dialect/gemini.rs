@@ -8,40 +8,58 @@ use super::{
     Counter::{CacheRead, Input, Output, Reasoning, ToolInput},
     Dialect,
     Field::{
-        Add, Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason, Finished,
-        Model, Prompt, ResponseId, ResponseModel, ServerTool, ServiceTier, Tool, ToolName,
-        Usage as UsageObject,
+        Add, Arguments, Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason,
+        Finished, Instructions, Media, Message, Model, Opaque, Prompt, ResponseId, ResponseModel, Schema,
+        ServerTool, ServiceTier, Tool, ToolName, Tools, Usage as UsageObject,
     },
-    Merge, PLAIN, Path, Quirks, StreamEnd,
+    Merge, NO_FRAMING, PLAIN, Path, Quirks, StreamEnd,
     counts::{Counts, input_usage, sum, usage},
 };
 use crate::provider::{
     Usage,
-    json::Want::{Presence, Scalar},
+    json::Want::{Everything, Presence, Scalar, Text, Within},
 };
 
 /// `generateContent` and `streamGenerateContent`; the model is in the path.
 pub(in crate::provider) static GENERATE_CONTENT: Dialect = Dialect {
     name: "gemini.generate_content",
-    request: &[("contents", Presence, Prompt)],
+    request: &[
+        ("contents", Within, Prompt),
+        ("contents[]", Presence, Message),
+        ("contents[].parts[].functionCall", Everything, Schema),
+        ("contents[].parts[].functionResponse", Everything, Schema),
+        ("systemInstruction", Within, Instructions),
+        ("system_instruction", Within, Instructions),
+        ("tools", Everything, Tools),
+        ("cachedContent", Presence, Opaque),
+    ],
     response: &[RESPONSE],
     streams_array: true,
     merge: Merge::Replace,
     end: StreamEnd { done: false, kinds: &[], finish_reason: true },
+    framing: NO_FRAMING,
     normalise: generate_usage,
     ..PLAIN
 };
 
 /// The same inside an envelope: Code Assist, which Gemini CLI uses with a Google account.
 pub(in crate::provider) static CODE_ASSIST: Dialect = Dialect {
-    request: &[("model", Scalar, Model), ("request.contents", Presence, Prompt)],
+    request: &[
+        ("model", Scalar, Model),
+        ("request.contents", Within, Prompt),
+        ("request.contents[]", Presence, Message),
+        ("request.contents[].parts[].functionCall", Everything, Schema),
+        ("request.contents[].parts[].functionResponse", Everything, Schema),
+        ("request.systemInstruction", Within, Instructions),
+        ("request.tools", Everything, Tools),
+    ],
     envelopes: &["response"],
     ..GENERATE_CONTENT
 };
 
 /// `embedContent` and `batchEmbedContents`: newer models report the prompt, older ones nothing.
 pub(in crate::provider) static EMBED_CONTENT: Dialect =
-    Dialect { request: &[("content", Presence, Prompt), ("requests", Presence, Prompt)], ..GENERATE_CONTENT };
+    Dialect { request: &[("content", Within, Prompt), ("requests", Within, Prompt)], ..GENERATE_CONTENT };
 
 /// `predict` on Vertex AI: embeddings say how long each prompt was, images and videos nothing.
 pub(in crate::provider) static PREDICT: Dialect = Dialect {
@@ -62,11 +80,12 @@ const RESPONSE: &[Path] = &[
     ("candidates[]", Presence, Choice),
     ("candidates[].index", Scalar, ChoiceIndex),
     ("candidates[].finishReason", Scalar, FinishReason),
-    ("candidates[].content.parts[].text", Presence, Content),
-    ("candidates[].content.parts[].inlineData", Presence, Content),
+    ("candidates[].content.parts[].text", Text, Content),
+    ("candidates[].content.parts[].inlineData", Presence, Media),
     ("candidates[].content.parts[].executableCode", Presence, ServerTool("executableCode")),
     ("candidates[].content.parts[].functionCall", Presence, Tool),
     ("candidates[].content.parts[].functionCall.name", Scalar, ToolName),
+    ("candidates[].content.parts[].functionCall.args", Everything, Arguments),
     ("promptFeedback.blockReason", Presence, Finished),
     ("usageMetadata", Presence, UsageObject),
     ("usageMetadata.promptTokenCount", Scalar, Count(Input)),

@@ -7,22 +7,29 @@ use super::{
     Counter::{Input, InputElsewhere, Output, OutputElsewhere},
     Dialect,
     Field::{
-        Choice, Content, Count, Error, ErrorCode, ErrorType, FinishReason, Finished, Model, Prompt,
-        ResponseId, ResponseModel, Terminator, Tool, ToolId, ToolName, Usage as UsageObject,
+        Arguments, Choice, Content, Count, Error, ErrorCode, ErrorType, FinishReason, Finished, Instructions,
+        Message, Model, Opaque, Prompt, ResponseId, ResponseModel, Schema, Terminator, Tool, ToolId,
+        ToolName, Tools, Usage as UsageObject,
     },
     PLAIN, StreamEnd,
     openai::{CHAT_ASIDE, CHAT_CHOICES, CHAT_USAGE, chat_usage},
 };
-use crate::provider::json::Want::{Presence, Scalar};
+use crate::provider::json::Want::{Everything, Presence, Scalar, Text, Within};
 
 /// Ollama's `chat`, `generate`, `embed`: lines of JSON unless the request says no.
 pub(in crate::provider) static OLLAMA: Dialect = Dialect {
     name: "ollama",
     request: &[
         ("model", Scalar, Model),
-        ("messages", Presence, Prompt),
-        ("prompt", Presence, Prompt),
-        ("input", Presence, Prompt),
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("messages[].tool_calls", Everything, Schema),
+        ("system", Within, Instructions),
+        ("tools", Everything, Tools),
+        ("images", Presence, Opaque),
+        ("context", Presence, Opaque),
+        ("prompt", Within, Prompt),
+        ("input", Within, Prompt),
     ],
     response: &[&[
         ("model", Scalar, ResponseModel),
@@ -31,13 +38,14 @@ pub(in crate::provider) static OLLAMA: Dialect = Dialect {
         // Absent where the whole prompt was in the cache.
         ("prompt_eval_count", Scalar, Count(Input)),
         ("eval_count", Scalar, Count(Output)),
-        ("message.content", Presence, Content),
-        ("message.thinking", Presence, Content),
+        ("message.content", Text, Content),
+        ("message.thinking", Text, Content),
         ("message.tool_calls[]", Presence, Tool),
         ("message.tool_calls[].id", Scalar, ToolId),
         ("message.tool_calls[].function.name", Scalar, ToolName),
-        ("response", Presence, Content),
-        ("thinking", Presence, Content),
+        ("message.tool_calls[].function.arguments", Everything, Arguments),
+        ("response", Text, Content),
+        ("thinking", Text, Content),
         ("error", Presence, Error),
     ]],
     end: StreamEnd { done: false, kinds: &[], finish_reason: true },
@@ -47,10 +55,10 @@ pub(in crate::provider) static OLLAMA: Dialect = Dialect {
 /// llama.cpp's `completion`.
 pub(in crate::provider) static COMPLETION: Dialect = Dialect {
     name: "llamacpp.completion",
-    request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    request: &[("model", Scalar, Model), ("prompt", Within, Prompt)],
     response: &[&[
         ("model", Scalar, ResponseModel),
-        ("content", Presence, Content),
+        ("content", Text, Content),
         ("stop", Presence, Terminator),
         ("stop_type", Scalar, FinishReason),
         ("tokens_evaluated", Scalar, Count(Input)),
@@ -68,10 +76,10 @@ pub(in crate::provider) static COMPLETION: Dialect = Dialect {
 /// for details.
 pub(in crate::provider) static GENERATE: Dialect = Dialect {
     name: "tgi.generate",
-    request: &[("inputs", Presence, Prompt)],
+    request: &[("inputs", Within, Prompt)],
     response: &[&[
-        ("token.text", Presence, Content),
-        ("generated_text", Presence, Finished),
+        ("token.text", Text, Content),
+        ("generated_text", Text, Finished),
         ("details", Presence, UsageObject),
         ("details.finish_reason", Scalar, FinishReason),
         ("details.input_length", Scalar, Count(Input)),
@@ -110,22 +118,22 @@ pub(in crate::provider) static WATSONX: Dialect = Dialect {
     name: "watsonx",
     request: &[
         ("model_id", Scalar, Model),
-        ("input", Presence, Prompt),
-        ("inputs", Presence, Prompt),
-        ("messages", Presence, Prompt),
+        ("input", Within, Prompt),
+        ("inputs", Within, Prompt),
+        ("messages", Within, Prompt),
     ],
     response: &[&[
         ("id", Scalar, ResponseId),
         ("model_id", Scalar, ResponseModel),
         ("results[]", Presence, Choice),
-        ("results[].generated_text", Presence, Content),
+        ("results[].generated_text", Text, Content),
         ("results[].stop_reason", Scalar, FinishReason),
         ("results[].input_token_count", Scalar, Count(InputElsewhere)),
         ("results[].generated_token_count", Scalar, Count(OutputElsewhere)),
         ("input_token_count", Scalar, Count(Input)),
         ("choices[]", Presence, Choice),
         ("choices[].finish_reason", Scalar, FinishReason),
-        ("choices[].delta.content", Presence, Content),
+        ("choices[].delta.content", Text, Content),
         ("choices[].message.tool_calls[]", Presence, Tool),
         ("choices[].message.tool_calls[].function.name", Scalar, ToolName),
         ("usage", Presence, UsageObject),

@@ -55,6 +55,18 @@ pub(super) enum Field {
     ModelResource,
     /// Request: what only a request to an LLM has (`messages`, `contents`, `input`).
     Prompt,
+    /// Request: one message of the prompt.
+    Message,
+    /// Request: more of the prompt, which other requests may have too.
+    Instructions,
+    /// Request: the descriptions of tools.
+    Tools,
+    /// Request: a part of the prompt that is an object, as the arguments of a tool are.
+    Schema,
+    /// Request: a part of the prompt that is no text, or that the provider keeps.
+    Opaque,
+    /// Request: what stands in the prompt and is not a part of it.
+    Aside,
 
     /// The id of the response.
     ResponseId,
@@ -106,6 +118,12 @@ pub(super) enum Field {
 
     /// Something the model generated.
     Content,
+    /// The same once more where it was streamed, and for the first time where it was not.
+    Whole,
+    /// Arguments of a tool call, as an object.
+    Arguments,
+    /// Something the model generated that is no text.
+    Media,
 
     /// An error, as an object or a text.
     Error,
@@ -146,6 +164,47 @@ pub(super) enum Wire {
 /// One row of a path table.
 pub(super) type Path = (&'static str, Want, Field);
 
+/// What may stand anywhere in a prompt and is not its text. Names that are common in the data of tools do
+/// no harm: that is [`Field::Schema`].
+const IN_PROMPTS: &[Path] = &[
+    ("**.type", Want::Presence, Field::Aside),
+    // A token of its own, which is in the framing.
+    ("**.role", Want::Presence, Field::Aside),
+    // Of earlier answers, which models are not given again.
+    ("**.reasoning", Want::Presence, Field::Aside),
+    ("**.reasoning_content", Want::Presence, Field::Aside),
+    ("**.reasoning_details", Want::Presence, Field::Aside),
+    ("**.thinking", Want::Presence, Field::Aside),
+    ("**.id", Want::Presence, Field::Aside),
+    ("**.tool_call_id", Want::Presence, Field::Aside),
+    ("**.call_id", Want::Presence, Field::Aside),
+    ("**.tool_use_id", Want::Presence, Field::Aside),
+    ("**.toolUseId", Want::Presence, Field::Aside),
+    ("**.cache_control", Want::Presence, Field::Aside),
+    ("**.cachePoint", Want::Presence, Field::Aside),
+    ("**.status", Want::Presence, Field::Aside),
+    ("**.signature", Want::Presence, Field::Aside),
+    ("**.thoughtSignature", Want::Presence, Field::Aside),
+    ("**.thought_signature", Want::Presence, Field::Aside),
+    ("**.encrypted_content", Want::Presence, Field::Opaque),
+    ("**.image_url", Want::Presence, Field::Opaque),
+    ("**.image", Want::Presence, Field::Opaque),
+    ("**.images", Want::Presence, Field::Opaque),
+    ("**.input_audio", Want::Presence, Field::Opaque),
+    ("**.audio", Want::Presence, Field::Opaque),
+    ("**.video", Want::Presence, Field::Opaque),
+    ("**.video_url", Want::Presence, Field::Opaque),
+    ("**.source", Want::Presence, Field::Opaque),
+    ("**.document", Want::Presence, Field::Opaque),
+    ("**.file", Want::Presence, Field::Opaque),
+    ("**.file_id", Want::Presence, Field::Opaque),
+    ("**.file_data", Want::Presence, Field::Opaque),
+    ("**.file_url", Want::Presence, Field::Opaque),
+    ("**.fileData", Want::Presence, Field::Opaque),
+    ("**.inlineData", Want::Presence, Field::Opaque),
+    ("**.inline_data", Want::Presence, Field::Opaque),
+];
+
 /// How the counts of one event join those of the events before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merge {
@@ -174,6 +233,27 @@ pub(super) struct Quirks {
     /// Audio of the prompt is counted beside `prompt_tokens` (Mistral).
     pub(super) audio_beside_prompt: bool,
 }
+
+/// Tokens that are billed beside those of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Framing {
+    /// Around a message, with its role.
+    pub(super) message: u64,
+    /// Around all messages.
+    pub(super) prompt: u64,
+    /// For what the provider says of tools, where there are some.
+    pub(super) tools: u64,
+    /// At the end of an answer.
+    pub(super) answer: u64,
+    /// Around the name and the arguments of a tool call.
+    pub(super) tool_call: u64,
+}
+
+/// No messages but one text.
+const NO_FRAMING: Framing = Framing { message: 0, prompt: 0, tools: 0, answer: 0, tool_call: 0 };
+
+/// OpenAI's chat completions, by its cookbook ("How to count tokens with tiktoken"); tool calls as measured.
+const CHAT_FRAMING: Framing = Framing { message: 4, prompt: 3, tool_call: 7, ..NO_FRAMING };
 
 /// How an OpenAI-shaped provider counts reasoning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -229,6 +309,8 @@ pub(super) struct Dialect {
     pub(super) merge: Merge,
     /// When a stream is whole.
     pub(super) end: StreamEnd,
+    /// What estimates add to the tokens of the text.
+    pub(super) framing: Framing,
     /// Counts to usage, by the subset rules.
     pub(super) normalise: fn(&Counts, Quirks) -> Usage,
 }
@@ -252,6 +334,7 @@ const PLAIN: Dialect = Dialect {
     own_kinds: &[],
     merge: Merge::Overwrite,
     end: StreamEnd { done: true, kinds: &[], finish_reason: true },
+    framing: CHAT_FRAMING,
     normalise: counts::plain_usage,
 };
 
@@ -305,7 +388,7 @@ impl Compiled {
         });
         Self {
             dialect,
-            request: PathTable::compile(dialect.request.iter().copied()),
+            request: PathTable::compile(dialect.request.iter().chain(IN_PROMPTS).copied()),
             response: PathTable::compile(direct().chain(wrapped)),
             envelope: body::envelope(),
         }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::provider::{
     Usage,
-    json::Want::{Presence, Scalar},
+    json::Want::{Presence, Scalar, Text},
 };
 
 /// Runs of OpenAI's assistants. Messages and steps come as events beside the run's own.
@@ -29,7 +29,7 @@ pub(in crate::provider) static RUNS: Dialect = Dialect {
         ("required_action.submit_tool_outputs.tool_calls[]", Presence, Tool),
         ("required_action.submit_tool_outputs.tool_calls[].id", Scalar, ToolId),
         ("required_action.submit_tool_outputs.tool_calls[].function.name", Scalar, ToolName),
-        ("delta.content[].text.value", Presence, Content),
+        ("delta.content[].text.value", Text, Content),
         ("usage", Presence, UsageObject),
         ("usage.prompt_tokens", Scalar, Count(Input)),
         ("usage.completion_tokens", Scalar, Count(Output)),
@@ -72,9 +72,9 @@ pub(in crate::provider) static INTERACTIONS: Dialect = Dialect {
         ("content", Presence, Tool),
         ("content.type", Scalar, ToolKind),
         ("content.name", Scalar, ToolName),
-        ("delta.text", Presence, Content),
-        ("delta.content.text", Presence, Content),
-        ("delta.arguments", Presence, Content),
+        ("delta.text", Text, Content),
+        ("delta.content.text", Text, Content),
+        ("delta.arguments", Text, Content),
         ("usage", Presence, UsageObject),
         ("usage.total_input_tokens", Scalar, Count(Input)),
         ("usage.total_tool_use_tokens", Scalar, Count(ToolInput)),
@@ -128,7 +128,7 @@ pub(in crate::provider) static CONVERSATIONS: Dialect = Dialect {
         ("outputs[].name", Scalar, ToolName),
         ("outputs[].model", Scalar, ResponseModel),
         ("name", Scalar, ToolName),
-        ("content", Presence, Content),
+        ("content", Text, Content),
         ("usage", Presence, UsageObject),
         ("usage.prompt_tokens", Scalar, Count(Input)),
         ("usage.completion_tokens", Scalar, Count(Output)),

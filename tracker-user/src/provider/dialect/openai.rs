@@ -5,25 +5,35 @@
 //! departs from it, and how, stands in that vendor's row.
 
 use super::{
+    CHAT_FRAMING,
     Counter::{AudioInput, CacheCreation, CacheRead, Input, Output, Reasoning as ReasoningCount, Total},
     Dialect,
     Field::{
         Choice, ChoiceIndex, Content, Cost, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason,
-        Kind, LatestId, Model, Object, OuterCode, Own, Prompt, ResponseId, ResponseModel, ServiceTier,
-        Status, Tool, ToolAtPosition, ToolId, ToolIndex, ToolKind, ToolName, Usage as UsageObject,
+        Kind, LatestId, Media, Message, Model, Object, Opaque, OuterCode, Own, Prompt, ResponseId,
+        ResponseModel, Schema, ServiceTier, Status, Tool, ToolAtPosition, ToolId, ToolIndex, ToolKind,
+        ToolName, Tools, Usage as UsageObject, Whole,
     },
-    PLAIN, Path, Quirks, Reasoning, StreamEnd,
+    Framing, PLAIN, Path, Quirks, Reasoning, StreamEnd,
     counts::{Counts, input_usage, sum, usage},
 };
 use crate::provider::{
     Usage,
-    json::Want::{Presence, Scalar},
+    json::Want::{Everything, Presence, Scalar, Text, Within},
 };
 
 /// `chat/completions`. The stream's usage comes in a last chunk, with or without choices, if the
 /// client asked for it or the vendor always sends it; some repeat it cumulatively.
 pub(in crate::provider) static CHAT: Dialect = Dialect {
-    request: &[("model", Scalar, Model), ("messages", Presence, Prompt), ("prompt", Presence, Prompt)],
+    request: &[
+        ("model", Scalar, Model),
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("prompt", Within, Prompt),
+        ("tools", Everything, Tools),
+        ("functions", Everything, Tools),
+        ("response_format.json_schema", Everything, Schema),
+    ],
     name: "openai.chat",
     response: &[CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE],
     normalise: chat_usage,
@@ -33,8 +43,14 @@ pub(in crate::provider) static CHAT: Dialect = Dialect {
 /// Cloudflare's `ai/run`: the same counts around an answer of its own.
 pub(in crate::provider) static WORKERS: Dialect = Dialect {
     name: "cloudflare.run",
-    request: &[("messages", Presence, Prompt), ("prompt", Presence, Prompt), ("text", Presence, Prompt)],
-    response: &[CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE, &[("response", Presence, Content)]],
+    request: &[
+        ("messages", Within, Prompt),
+        ("messages[]", Presence, Message),
+        ("prompt", Within, Prompt),
+        ("text", Within, Prompt),
+        ("tools", Everything, Tools),
+    ],
+    response: &[CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE, &[("response", Text, Content)]],
     envelopes: &["result"],
     ..CHAT
 };
@@ -42,7 +58,7 @@ pub(in crate::provider) static WORKERS: Dialect = Dialect {
 /// The legacy `completions`: the same answer, with text in place of messages.
 pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
     name: "openai.completions",
-    request: &[("model", Scalar, Model), ("prompt", Presence, Prompt)],
+    request: &[("model", Scalar, Model), ("prompt", Within, Prompt)],
     response: &[&[("object", Scalar, Object)], CHAT_CHOICES, CHAT_ASIDE, CHAT_USAGE],
     own_kinds: &["text_completion"],
     ..CHAT
@@ -51,7 +67,7 @@ pub(in crate::provider) static COMPLETIONS: Dialect = Dialect {
 /// `embeddings`. There is no output to count; some vendors give the total only.
 pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
     name: "openai.embeddings",
-    request: &[("model", Scalar, Model), ("input", Presence, Prompt)],
+    request: &[("model", Scalar, Model), ("input", Within, Prompt)],
     response: &[EMBEDDINGS_DATA, CHAT_ASIDE, CHAT_USAGE],
     normalise: input_usage,
     ..CHAT
@@ -61,12 +77,18 @@ pub(in crate::provider) static EMBEDDINGS: Dialect = Dialect {
 pub(in crate::provider) static RESPONSES: Dialect = Dialect {
     request: &[
         ("model", Scalar, Model),
-        ("input", Presence, Prompt),
-        ("instructions", Presence, Prompt),
-        ("prompt", Presence, Prompt),
-        ("previous_response_id", Presence, Prompt),
+        ("input", Within, Prompt),
+        ("input[]", Presence, Message),
+        ("instructions", Within, Prompt),
+        ("tools", Everything, Tools),
+        ("text.format.schema", Everything, Schema),
+        // What the provider keeps is part of the prompt.
+        ("prompt", Presence, Opaque),
+        ("conversation", Presence, Opaque),
+        ("previous_response_id", Presence, Opaque),
     ],
     name: "openai.responses",
+    framing: Framing { answer: 1, tool_call: 6, ..CHAT_FRAMING },
     response: &[RESPONSES_RESPONSE],
     envelopes: &["response"],
     tool_kinds: &["function_call", "custom_tool_call", "mcp_call"],
@@ -103,7 +125,15 @@ pub(super) const CHAT_CHOICES: &[Path] = &[
     ("choices[]", Presence, Choice),
     ("choices[].index", Scalar, ChoiceIndex),
     ("choices[].finish_reason", Scalar, FinishReason),
-    ("choices[].text", Presence, Content),
+    ("choices[].text", Text, Content),
+    ("choices[].message.content", Text, Whole),
+    ("choices[].message.content[].text", Text, Whole),
+    ("choices[].message.reasoning", Text, Whole),
+    ("choices[].message.reasoning_content", Text, Whole),
+    ("choices[].message.refusal", Text, Whole),
+    ("choices[].message.tool_calls[].function.arguments", Text, Whole),
+    ("choices[].message.tool_calls[].custom.input", Text, Whole),
+    ("choices[].message.function_call.arguments", Text, Whole),
     ("choices[].message.tool_calls[]", Presence, Tool),
     ("choices[].message.tool_calls[].index", Scalar, ToolIndex),
     ("choices[].message.tool_calls[].id", Scalar, ToolId),
@@ -111,25 +141,25 @@ pub(super) const CHAT_CHOICES: &[Path] = &[
     ("choices[].message.tool_calls[].custom.name", Scalar, ToolName),
     ("choices[].message.function_call", Presence, Tool),
     ("choices[].message.function_call.name", Scalar, ToolName),
-    ("choices[].delta.content", Presence, Content),
-    ("choices[].delta.content[].text", Presence, Content),
-    ("choices[].delta.content[].thinking[].text", Presence, Content),
-    ("choices[].delta.refusal", Presence, Content),
-    ("choices[].delta.reasoning", Presence, Content),
-    ("choices[].delta.reasoning_content", Presence, Content),
-    ("choices[].delta.reasoning_text", Presence, Content),
-    ("choices[].delta.audio.data", Presence, Content),
-    ("choices[].delta.audio.transcript", Presence, Content),
+    ("choices[].delta.content", Text, Content),
+    ("choices[].delta.content[].text", Text, Content),
+    ("choices[].delta.content[].thinking[].text", Text, Content),
+    ("choices[].delta.refusal", Text, Content),
+    ("choices[].delta.reasoning", Text, Content),
+    ("choices[].delta.reasoning_content", Text, Content),
+    ("choices[].delta.reasoning_text", Text, Content),
+    ("choices[].delta.audio.data", Presence, Media),
+    ("choices[].delta.audio.transcript", Text, Content),
     ("choices[].delta.tool_calls[]", Presence, Tool),
     ("choices[].delta.tool_calls[].index", Scalar, ToolIndex),
     ("choices[].delta.tool_calls[].id", Scalar, ToolId),
     ("choices[].delta.tool_calls[].function.name", Scalar, ToolName),
-    ("choices[].delta.tool_calls[].function.arguments", Presence, Content),
+    ("choices[].delta.tool_calls[].function.arguments", Text, Content),
     ("choices[].delta.tool_calls[].custom.name", Scalar, ToolName),
-    ("choices[].delta.tool_calls[].custom.input", Presence, Content),
+    ("choices[].delta.tool_calls[].custom.input", Text, Content),
     ("choices[].delta.function_call", Presence, Tool),
     ("choices[].delta.function_call.name", Scalar, ToolName),
-    ("choices[].delta.function_call.arguments", Presence, Content),
+    ("choices[].delta.function_call.arguments", Text, Content),
 ];
 
 /// What stands beside the choices, or what is in their place after a failure.
@@ -183,12 +213,16 @@ const RESPONSES_RESPONSE: &[Path] = &[
     ("status", Scalar, Status),
     ("output[]", Presence, ToolAtPosition),
     ("output[].type", Scalar, ToolKind),
+    ("output[].content[].text", Text, Whole),
+    ("output[].summary[].text", Text, Whole),
+    ("output[].arguments", Text, Whole),
+    ("output[].input", Text, Whole),
     ("output[].name", Scalar, ToolName),
     ("output_index", Scalar, ToolIndex),
     ("item", Presence, Tool),
     ("item.type", Scalar, ToolKind),
     ("item.name", Scalar, ToolName),
-    ("delta", Presence, Content),
+    ("delta", Text, Content),
     ("service_tier", Scalar, ServiceTier),
     ("usage.cost", Scalar, Cost),
     ("usage", Presence, UsageObject),

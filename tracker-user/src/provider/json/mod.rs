@@ -14,3 +14,4 @@ pub(super) use path::{NOWHERE, NodeId, ROOT};
 pub use path::{PathTable, Want};
 pub use scanner::{Hit, Scanner, Value};
 pub(super) use text::Text;
+pub use text::Unescape;

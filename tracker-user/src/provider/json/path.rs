@@ -8,8 +8,20 @@ pub enum Want {
     /// Only that something is there: begin and end of objects and arrays, and that a string is
     /// not empty. Nothing is copied.
     Presence,
-    /// The string itself, piece by piece, escapes left as they are.
-    Pieces,
+    /// The same, and the string itself piece by piece, escapes left as they are.
+    Text,
+    /// The same of everything inside the value too, and its keys and numbers; save what a longer path or,
+    /// at any depth, a path that begins with `**.` says of a key.
+    Within,
+    /// The same, whatever a path with `**.` says.
+    Everything,
+}
+
+impl Want {
+    #[inline]
+    pub(super) const fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Within | Self::Everything)
+    }
 }
 
 /// Index of a node in its table.
@@ -28,12 +40,23 @@ struct Node<F> {
     /// body are turned away by this alone.
     lengths: u64,
     elements: NodeId,
+    /// Where keys and elements lead that nothing else is known of: to a node that leads to itself, where
+    /// everything inside is wanted.
+    inside: NodeId,
     leaf: Option<(Want, F)>,
 }
 
 impl<F> Node<F> {
     const fn new() -> Self {
-        Self { keys: Vec::new(), lengths: 0, elements: NOWHERE, leaf: None }
+        Self { keys: Vec::new(), lengths: 0, elements: NOWHERE, inside: NOWHERE, leaf: None }
+    }
+
+    #[inline]
+    fn key(&self, key: &[u8]) -> Option<NodeId> {
+        if self.lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
+        self.keys.iter().find(|(name, _)| **name == *key).map(|&(_, id)| id)
     }
 }
 
@@ -53,7 +76,12 @@ impl<F: Copy> PathTable<F> {
     pub fn compile(paths: impl IntoIterator<Item = (impl AsRef<str>, Want, F)>) -> Self {
         let mut table = Self { nodes: vec![Node::new()] };
         table.nodes[usize::from(ROOT)].elements = ROOT;
+        let mut anywhere = Vec::new();
         for (path, want, field) in paths {
+            if let Some(key) = path.as_ref().strip_prefix("**.") {
+                anywhere.push((key.to_owned(), want, field));
+                continue;
+            }
             let mut at = ROOT;
             for part in path.as_ref().split('.').filter(|part| !part.is_empty()) {
                 let key = part.trim_end_matches("[]");
@@ -64,7 +92,38 @@ impl<F: Copy> PathTable<F> {
             }
             table.nodes[usize::from(at)].leaf = Some((want, field));
         }
+        table.inherit(ROOT, NOWHERE, &anywhere);
         table
+    }
+
+    /// Gives the nodes below `at` what is wanted of everything inside it: `inside`, unless the node says
+    /// something else.
+    fn inherit(&mut self, at: NodeId, mut inside: NodeId, anywhere: &[(String, Want, F)]) {
+        let node = &self.nodes[usize::from(at)];
+        let children: Vec<_> = node.keys.iter().map(|&(_, id)| id).chain([node.elements]).collect();
+        match node.leaf {
+            Some((want @ (Want::Within | Want::Everything), field)) => {
+                inside = self.add();
+                self.nodes[usize::from(inside)].leaf = Some((want, field));
+                self.nodes[usize::from(inside)].inside = inside;
+                let anywhere = if want == Want::Within { anywhere } else { &[] };
+                for (key, want, field) in anywhere {
+                    let id = self.key(inside, key);
+                    self.nodes[usize::from(id)].leaf = Some((*want, *field));
+                }
+            }
+            // Of the value itself; what is inside it stays wanted.
+            Some((Want::Presence, _)) => {}
+            Some(_) => inside = NOWHERE,
+            None if inside != NOWHERE => {
+                self.nodes[usize::from(at)].leaf = self.nodes[usize::from(inside)].leaf;
+            }
+            None => {}
+        }
+        self.nodes[usize::from(at)].inside = inside;
+        for child in children.into_iter().filter(|&child| child != NOWHERE && child != at) {
+            self.inherit(child, inside, anywhere);
+        }
     }
 
     fn add(&mut self) -> NodeId {
@@ -75,8 +134,7 @@ impl<F: Copy> PathTable<F> {
     }
 
     fn key(&mut self, at: NodeId, key: &str) -> NodeId {
-        let found = self.child(at, key.as_bytes());
-        if found != NOWHERE {
+        if let Some(found) = self.nodes[usize::from(at)].key(key.as_bytes()) {
             return found;
         }
         let id = self.add();
@@ -100,10 +158,11 @@ impl<F: Copy> PathTable<F> {
     #[inline]
     pub(in crate::provider) fn child(&self, at: NodeId, key: &[u8]) -> NodeId {
         let Some(node) = self.nodes.get(usize::from(at)) else { return NOWHERE };
-        if node.lengths & length_bit(key.len()) == 0 {
-            return NOWHERE;
+        match node.key(key) {
+            Some(id) => id,
+            None if node.inside == NOWHERE || node.inside == at => node.inside,
+            None => self.child(node.inside, key),
         }
-        node.keys.iter().find(|(name, _)| **name == *key).map_or(NOWHERE, |&(_, id)| id)
     }
 
     /// Whether a path leads through `at`.
@@ -115,7 +174,8 @@ impl<F: Copy> PathTable<F> {
     /// The node of the elements of the array at `at`, or [`NOWHERE`].
     #[inline]
     pub(super) fn elements(&self, at: NodeId) -> NodeId {
-        self.nodes.get(usize::from(at)).map_or(NOWHERE, |node| node.elements)
+        let Some(node) = self.nodes.get(usize::from(at)) else { return NOWHERE };
+        if node.elements == NOWHERE { node.inside } else { node.elements }
     }
 
     /// What is wanted of the value at `at`.

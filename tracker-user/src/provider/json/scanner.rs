@@ -6,8 +6,8 @@ use super::{
     text::Text,
 };
 
-/// Nesting that is followed. No path is longer; deeper levels are only counted.
-const MAX_DEPTH: usize = 16;
+/// Nesting that is followed. No path is longer, and few schemas of tools; deeper levels are only counted.
+const MAX_DEPTH: usize = 32;
 
 /// A value found at a wanted path.
 #[derive(Clone, Copy, PartialEq)]
@@ -18,7 +18,8 @@ pub enum Value<'a> {
     BeginArray,
     /// The object or array closes.
     End,
-    /// A string with something in it, a number or `true`, where only presence was asked for.
+    /// A string with something in it, a number or `true`, where only presence was asked for; a string
+    /// begins, where its text was.
     Present,
     /// A whole number.
     Integer(i64),
@@ -37,6 +38,8 @@ pub enum Value<'a> {
     },
     /// A piece of a string's content, never empty, escapes left as they are.
     Piece(&'a [u8]),
+    /// A key inside a value of which everything is wanted, up to 256 bytes.
+    Key(&'a [u8]),
 }
 
 /// A wanted path was reached.
@@ -76,7 +79,7 @@ enum State {
     AfterValue,
     /// Inside a string that is copied.
     Text,
-    /// Before the first character of a string of which only presence is wanted.
+    /// Before the first character of a string of which presence is wanted.
     PresenceText,
     /// Inside a string that is handed out piece by piece.
     Pieces,
@@ -174,7 +177,7 @@ impl Scanner {
                 State::FirstKey | State::Key => {
                     at += 1;
                     match byte {
-                        b'"' => at += self.key(table, &input[at..]),
+                        b'"' => at += self.key(table, &input[at..], sink),
                         b'}' if self.state == State::FirstKey => self.close(table, false, sink),
                         _ if is_space(byte) => {}
                         _ => self.state = State::Malformed,
@@ -188,6 +191,7 @@ impl Scanner {
                             true => NOWHERE,
                             false => table.child(self.parent(), self.text.bytes()),
                         };
+                        self.emit_key(table, self.text.bytes(), sink);
                         self.state = State::Colon;
                     }
                 }
@@ -224,7 +228,10 @@ impl Scanner {
                     if byte != b'"' {
                         self.emit(table, Value::Present, sink);
                     }
-                    self.state = State::SkipText;
+                    self.state = match table.leaf(self.node) {
+                        Some((want, _)) if want.is_text() => State::Pieces,
+                        _ => State::SkipText,
+                    };
                 }
                 State::Pieces => {
                     let (used, ended) = skip_string(&input[at..], &mut self.escaped);
@@ -278,8 +285,9 @@ impl Scanner {
                         self.text.clear();
                         State::Text
                     }
-                    Some((Want::Presence, _)) => State::PresenceText,
-                    Some((Want::Pieces, _)) => State::Pieces,
+                    Some((Want::Presence | Want::Text | Want::Within | Want::Everything, _)) => {
+                        State::PresenceText
+                    }
                     None => State::SkipText,
                 };
             }
@@ -352,11 +360,17 @@ impl Scanner {
 
     /// Reads a key after its opening quote; returns how many bytes it took.
     #[inline]
-    fn key<F: Copy>(&mut self, table: &PathTable<F>, input: &[u8]) -> usize {
+    fn key<F: Copy>(
+        &mut self,
+        table: &PathTable<F>,
+        input: &[u8],
+        sink: &mut impl FnMut(Hit<'_, F>),
+    ) -> usize {
         // Nearly every key is short, whole and without escapes: look it up where it lies.
         let end = input.iter().take(64).position(|&b| b == b'"' || b == b'\\');
         if let Some(end) = end.filter(|&end| input[end] == b'"') {
             self.node = table.child(self.parent(), &input[..end]);
+            self.emit_key(table, &input[..end], sink);
             if input.get(end + 1) == Some(&b':') {
                 self.state = State::Value;
                 return end + 2;
@@ -390,9 +404,9 @@ impl Scanner {
             let index = self.index();
             match want {
                 Want::Scalar => sink(Hit { field, value, index }),
-                Want::Presence if matches!(value, Value::Null | Value::Bool(false)) => {}
-                Want::Presence => sink(Hit { field, value: Value::Present, index }),
-                Want::Pieces => {}
+                _ if matches!(value, Value::Null | Value::Bool(false)) => {}
+                Want::Presence | Want::Text => sink(Hit { field, value: Value::Present, index }),
+                Want::Within | Want::Everything => sink(Hit { field, value, index }),
             }
         }
         self.end_value();
@@ -429,8 +443,19 @@ impl Scanner {
     }
 
     fn emit<F: Copy>(&self, table: &PathTable<F>, value: Value<'_>, sink: &mut impl FnMut(Hit<'_, F>)) {
-        if let Some((Want::Presence, field)) = table.leaf(self.node) {
+        if let Some((want, field)) = table.leaf(self.node)
+            && want != Want::Scalar
+        {
             sink(Hit { field, value, index: self.index() });
+        }
+    }
+
+    #[inline]
+    fn emit_key<F: Copy>(&self, table: &PathTable<F>, key: &[u8], sink: &mut impl FnMut(Hit<'_, F>)) {
+        if let Some((Want::Within | Want::Everything, field)) = table.leaf(self.node)
+            && let Some((Want::Within | Want::Everything, _)) = table.leaf(self.parent())
+        {
+            sink(Hit { field, value: Value::Key(key), index: self.index() });
         }
     }
 

@@ -17,12 +17,26 @@ fn scan(paths: &[(&'static str, Want)], input: &[u8], size: usize) -> (Vec<Strin
                 Value::Bool(b) => b.to_string(),
                 Value::Null => "null".into(),
                 Value::Text { text, truncated } => format!("{text:?}{}", if truncated { "+" } else { "" }),
-                Value::Piece(piece) => format!("<{}>", String::from_utf8_lossy(piece)),
+                Value::Piece(piece) => {
+                    pieces(&mut found, hit.field, piece);
+                    return;
+                }
+                Value::Key(key) => format!("key {}", String::from_utf8_lossy(key)),
             };
             found.push(format!("{}@{}={value}", hit.field, hit.index));
         });
     }
     (found, scanner)
+}
+
+/// A piece of text joins the one before it.
+fn pieces(found: &mut Vec<String>, field: &str, piece: &[u8]) {
+    let piece = String::from_utf8_lossy(piece);
+    let start = format!("{field}=<");
+    match found.last_mut().and_then(|last| last.starts_with(&start).then(|| last.pop()).map(|_| last)) {
+        Some(last) => *last += &format!("{piece}>"),
+        None => found.push(format!("{start}{piece}>")),
+    }
 }
 
 /// The same in every chunking, or the test fails.
@@ -183,13 +197,49 @@ proptest::proptest! {
 
 #[test]
 fn a_string_in_pieces() {
-    for size in [1, 2, 5, 100] {
-        let (found, _) =
-            scan(&[("a", Want::Pieces), ("b", Want::Scalar)], br#"{"a":"x\"y\\","p":"z","b":1}"#, size);
-        let text: String =
-            found.iter().filter_map(|hit| hit.strip_prefix("a@0=<")?.strip_suffix('>')).collect();
-        assert_eq!(text, r#"x\"y\\"#, "{size} at a time");
-        assert_eq!(found.last().map(String::as_str), Some("b@0=1"));
-    }
-    assert!(scan(&[("a", Want::Pieces)], br#"{"a":""}{"a":1}{"a":null}"#, 3).0.is_empty());
+    let paths = [("a", Want::Text), ("b", Want::Scalar)];
+    assert_eq!(hits(&paths, r#"{"a":"x\"y\\","p":"z","b":1}"#), ["a@0=present", r#"a=<x\"y\\>"#, "b@0=1"],);
+    assert_eq!(hits(&paths, r#"{"a":""}{"a":1}{"a":null}{"a":{}}"#), ["a@0=present", "a@0={", "a@0=end"]);
+}
+
+#[test]
+fn everything_inside_a_value() {
+    let paths = [
+        ("in", Want::Within),
+        ("in[]", Want::Presence),
+        ("in[].more", Want::Everything),
+        ("in[].id", Want::Scalar),
+        ("**.skip", Want::Presence),
+    ];
+    let input = r#"{"out":"no","in":[{"text":"a","skip":{"text":"no"},"id":7,"deep":[{"skip":"no","x":true}],
+        "more":{"skip":"b","n":1.5}},"c"]}"#;
+    assert_eq!(
+        hits(&paths, input),
+        [
+            "in@0=[",
+            "in[]@0={",
+            "in@0=present",
+            "in=<a>",
+            "**.skip@0={",
+            "**.skip@0=end",
+            "in[].id@0=7",
+            "in@0=[",
+            "in@0={",
+            "**.skip@0=present",
+            "in@0=key x",
+            "in@0=true",
+            "in@0=end",
+            "in@0=end",
+            "in[].more@0={",
+            "in[].more@0=key skip",
+            "in[].more@0=present",
+            "in[].more=<b>",
+            "in[].more@0=key n",
+            "in[].more@0=1.5",
+            "in[].more@0=end",
+            "in[]@0=end",
+            "in[]@1=present",
+            "in@0=end",
+        ]
+    );
 }

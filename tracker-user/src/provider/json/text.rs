@@ -1,17 +1,9 @@
-//! A bounded copy of a string, escapes undone.
+//! Strings: where they end, their escapes undone, and a bounded copy.
+
+use super::search::skip_string;
 
 /// Longest string that is kept; ids, model and tool names are far below it.
 const MAX: usize = 256;
-
-/// Where in an escape sequence the input stands.
-#[derive(Clone, Copy, Debug, Default)]
-enum Escape {
-    #[default]
-    None,
-    Backslash,
-    /// `\u` with so many digits and this value so far.
-    Unicode(u8, u16),
-}
 
 /// Collects one string (or number, or literal) from pieces of any size.
 #[derive(Clone)]
@@ -19,27 +11,28 @@ pub(in crate::provider) struct Text {
     bytes: [u8; MAX],
     len: usize,
     truncated: bool,
-    escape: Escape,
-    high_surrogate: Option<u16>,
+    /// The last byte was a backslash.
+    escaped: bool,
+    unescape: Unescape,
 }
 
 impl Text {
     pub(in crate::provider) const fn new() -> Self {
-        Self { bytes: [0; MAX], len: 0, truncated: false, escape: Escape::None, high_surrogate: None }
+        Self { bytes: [0; MAX], len: 0, truncated: false, escaped: false, unescape: Unescape::new() }
     }
 
     pub(in crate::provider) fn clear(&mut self) {
         self.len = 0;
         self.truncated = false;
-        self.escape = Escape::None;
-        self.high_surrogate = None;
+        self.escaped = false;
+        self.unescape = Unescape::new();
     }
 
     pub(in crate::provider) const fn truncated(&self) -> bool {
         self.truncated
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::provider) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
@@ -59,30 +52,57 @@ impl Text {
         self.truncated |= take < more.len();
     }
 
-    fn push_char(&mut self, c: char) {
-        let mut utf8 = [0; 4];
-        self.push(c.encode_utf8(&mut utf8).as_bytes());
-    }
-
     /// Consumes string content up to and including the closing quote. Returns how much was
     /// consumed and whether the quote was among it.
-    pub(super) fn push_string(&mut self, input: &[u8]) -> (usize, bool) {
+    pub(in crate::provider) fn push_string(&mut self, input: &[u8]) -> (usize, bool) {
+        let (used, ended) = skip_string(input, &mut self.escaped);
+        let mut unescape = self.unescape;
+        unescape.push(&input[..used - usize::from(ended)], &mut |text| self.push(text));
+        if ended {
+            unescape.finish(&mut |text| self.push(text));
+        }
+        self.unescape = unescape;
+        (used, ended)
+    }
+}
+
+/// Where in an escape sequence the input stands.
+#[derive(Clone, Copy, Debug, Default)]
+enum Escape {
+    #[default]
+    None,
+    Backslash,
+    /// `\u` with so many digits and this value so far.
+    Unicode(u8, u16),
+}
+
+/// Undoes the escapes of a string's content that comes in pieces of any size.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unescape {
+    escape: Escape,
+    high_surrogate: Option<u16>,
+}
+
+impl Unescape {
+    const fn new() -> Self {
+        Self { escape: Escape::None, high_surrogate: None }
+    }
+
+    /// Reads the next piece of the content; `out` gets the text, in pieces.
+    #[inline]
+    pub fn push(&mut self, input: &[u8], out: &mut impl FnMut(&[u8])) {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             match self.escape {
                 Escape::None => {
-                    let run = memchr::memchr2(b'"', b'\\', &input[at..]).unwrap_or(input.len() - at);
+                    let run = memchr::memchr(b'\\', &input[at..]).unwrap_or(input.len() - at);
                     if run > 0 {
-                        self.end_surrogate();
-                        self.push(&input[at..at + run]);
+                        self.finish(out);
+                        out(&input[at..at + run]);
                         at += run;
                         continue;
                     }
                     at += 1;
-                    if byte == b'"' {
-                        self.end_surrogate();
-                        return (at, true);
-                    }
                     self.escape = Escape::Backslash;
                 }
                 Escape::Backslash => {
@@ -100,8 +120,8 @@ impl Text {
                         b'f' => 0x0c,
                         other => other,
                     };
-                    self.end_surrogate();
-                    self.push(&[plain]);
+                    self.finish(out);
+                    out(&[plain]);
                 }
                 Escape::Unicode(digits, value) => {
                     let Some(digit) = (byte as char).to_digit(16) else {
@@ -115,39 +135,45 @@ impl Text {
                         self.escape = Escape::Unicode(digits + 1, value);
                     } else {
                         self.escape = Escape::None;
-                        self.push_unit(value);
+                        self.unit(value, out);
                     }
                 }
             }
         }
-        (at, false)
+    }
+
+    /// The string is over: a surrogate that waits for its other half waits in vain.
+    #[inline]
+    pub fn finish(&mut self, out: &mut impl FnMut(&[u8])) {
+        if self.high_surrogate.take().is_some() {
+            character(char::REPLACEMENT_CHARACTER, out);
+        }
     }
 
     /// One UTF-16 unit of a `\u` escape.
-    fn push_unit(&mut self, unit: u16) {
+    fn unit(&mut self, unit: u16, out: &mut impl FnMut(&[u8])) {
         match (self.high_surrogate.take(), unit) {
             (Some(high), 0xdc00..=0xdfff) => {
                 let code = 0x1_0000 + ((u32::from(high) - 0xd800) << 10) + (u32::from(unit) - 0xdc00);
-                self.push_char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+                character(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), out);
             }
             (before, 0xd800..=0xdbff) => {
                 if before.is_some() {
-                    self.push_char(char::REPLACEMENT_CHARACTER);
+                    character(char::REPLACEMENT_CHARACTER, out);
                 }
                 self.high_surrogate = Some(unit);
             }
             (before, _) => {
                 if before.is_some() {
-                    self.push_char(char::REPLACEMENT_CHARACTER);
+                    character(char::REPLACEMENT_CHARACTER, out);
                 }
-                self.push_char(char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER));
+                character(char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER), out);
             }
         }
     }
+}
 
-    fn end_surrogate(&mut self) {
-        if self.high_surrogate.take().is_some() {
-            self.push_char(char::REPLACEMENT_CHARACTER);
-        }
-    }
+fn character(c: char, out: &mut impl FnMut(&[u8])) {
+    let mut utf8 = [0; 4];
+    out(c.encode_utf8(&mut utf8).as_bytes());
 }

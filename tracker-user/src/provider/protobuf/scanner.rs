@@ -249,7 +249,7 @@ fn number_found<F: Copy>(table: &PathTable<F>, node: NodeId, number: u64, sink: 
         // Negative numbers of all types are those of 64 bits.
         Want::Scalar => Value::Integer(number.cast_signed()),
         Want::Presence if number != 0 => Value::Present,
-        Want::Presence | Want::Pieces => return,
+        Want::Presence | Want::Text | Want::Within | Want::Everything => return,
     };
     sink(Hit { field, value, index: 0 });
 }
