@@ -55,7 +55,12 @@ fn head(method: &str, host: &str, under: &[&str], path: &str) -> RequestHead {
         None => (host.replace('*', ANY), None),
     };
     let path = path.replace("{model}", ANY).replace("{}", ANY);
-    let path = format!("/{}{}", under.first().copied().unwrap_or_default(), path.trim_start_matches('/'));
+    // A path that begins with a slash is the whole one.
+    let path = if path.starts_with('/') {
+        path
+    } else {
+        format!("/{}{path}", under.first().copied().unwrap_or_default())
+    };
     RequestHead { method: method.into(), path, host: Some(host), port, ..RequestHead::default() }
 }
 
