@@ -11,6 +11,10 @@ mod machine {
     /// 64-bit words of `struct pt_regs` (`arch/x86/include/asm/ptrace.h`) that hold the first six
     /// arguments: rdi, rsi, rdx, rcx, r8, r9.
     pub(super) const ARGUMENTS: [usize; 6] = [14, 13, 12, 11, 9, 8];
+    /// The first four of Go (`abi-internal.md`): rax, rbx, rcx, rdi.
+    pub(super) const GO_ARGUMENTS: [usize; 4] = [10, 5, 11, 14];
+    /// r14, the current goroutine in Go.
+    pub(super) const GOROUTINE: usize = 1;
     /// rax.
     pub(super) const RESULT: usize = 10;
     /// rip.
@@ -27,6 +31,10 @@ mod machine {
     /// 64-bit words of `struct user_pt_regs` (`arch/arm64/include/uapi/asm/ptrace.h`) that hold the
     /// first six arguments: x0 to x5.
     pub(super) const ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+    /// The first four of Go (`abi-internal.md`): x0 to x3.
+    pub(super) const GO_ARGUMENTS: [usize; 4] = [0, 1, 2, 3];
+    /// x28, the current goroutine in Go.
+    pub(super) const GOROUTINE: usize = 28;
     /// x0.
     pub(super) const RESULT: usize = 0;
     /// pc.
@@ -69,6 +77,25 @@ pub(crate) fn stack(context: &impl EbpfContext) -> u64 {
 #[inline(always)]
 pub(crate) fn returns_from(within: u64, after: u64) -> bool {
     if machine::RETURN_POPS { after > within } else { after >= within }
+}
+
+/// What Go (1.17 and later) keeps where.
+pub(crate) mod go {
+    use aya_ebpf::EbpfContext;
+
+    use super::{machine, word};
+
+    /// The 1-based integer argument, or result, `N` (at most 4).
+    #[inline(always)]
+    pub(crate) fn argument<const N: usize>(context: &impl EbpfContext) -> u64 {
+        word(context, const { machine::GO_ARGUMENTS[N - 1] })
+    }
+
+    /// Address of the current goroutine.
+    #[inline(always)]
+    pub(crate) fn goroutine(context: &impl EbpfContext) -> u64 {
+        word(context, machine::GOROUTINE)
+    }
 }
 
 #[inline(always)]
