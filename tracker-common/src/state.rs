@@ -28,6 +28,9 @@ pub struct GoCallKey {
     pub depth: u64,
 }
 
+/// Size of what the kernel side keeps of a call; its meaning is the kernel side's own.
+pub const CALL_BYTES: usize = 104;
+
 /// What the kernel side knows of a connection. Only the kernel side writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

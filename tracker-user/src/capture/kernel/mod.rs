@@ -46,7 +46,7 @@ pub struct KernelConfig {
     /// Connections that are known at a time. The least recently used goes when they are more, and
     /// counts as a new connection when it is used again.
     pub max_connections: u32,
-    /// Threads that can be followed at a time. Calls of others are counted as lost.
+    /// Threads that can be followed at a time, and as many goroutines. Calls of others are counted as lost.
     pub max_threads: u32,
     /// Whether the kernel side writes messages, for [`Kernel::take_log`]. Costs nothing where not:
     /// the verifier removes them.
@@ -180,6 +180,7 @@ impl Kernel {
             .map_max_entries("CONNECTIONS", max_connections.max(1))
             .map_max_entries("VERDICTS", max_connections.max(1))
             .map_max_entries("CALLS", max_threads.max(1).saturating_mul(2)) // one a direction
+            .map_max_entries("GO_CALLS", max_threads.max(1))
             .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
             .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
             .override_global(aya_log::LEVEL, &log_level, true)
@@ -241,7 +242,7 @@ impl Kernel {
     ///
     /// Fails when it was taken before.
     pub fn take_connections(&mut self) -> Result<Connections, LoadError> {
-        Ok(Connections::new(self.take_map("CONNECTIONS")?))
+        Ok(Connections::new(self.take_map("CONNECTIONS")?, self.take_map("GO_CALLS")?))
     }
 
     /// Takes the reader of the kernel side's messages out.

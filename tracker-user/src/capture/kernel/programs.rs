@@ -7,7 +7,7 @@ use crate::capture::Layout;
 pub(super) struct Programs {
     /// At a transfer function's entry.
     pub(super) entry: &'static str,
-    /// At its return.
+    /// At its return, or at an instruction at which its work is done.
     pub(super) on_return: &'static str,
     /// At both, for session links; absent where no return probe can be set.
     pub(super) session: Option<&'static str>,
@@ -16,7 +16,7 @@ pub(super) struct Programs {
 }
 
 /// All that there are.
-pub(super) const ALL: [&Programs; 1] = [&SSL];
+pub(super) const ALL: [&Programs; 2] = [&SSL, &GO];
 
 const SSL: Programs = Programs {
     entry: "transfer_entry",
@@ -25,10 +25,12 @@ const SSL: Programs = Programs {
     free: "connection_free",
 };
 
-/// Those for a layout; `None` where the kernel side knows none.
-pub(super) const fn of(layout: Layout) -> Option<&'static Programs> {
+const GO: Programs = Programs { entry: "go_entry", on_return: "go_exit", session: None, free: "go_close" };
+
+/// Those for a layout.
+pub(super) const fn of(layout: Layout) -> &'static Programs {
     match layout {
-        Layout::Ssl => Some(&SSL),
-        Layout::Go => None,
+        Layout::Ssl => &SSL,
+        Layout::Go | Layout::GoRecord => &GO,
     }
 }
