@@ -1,0 +1,224 @@
+//! Go's `crypto/tls`, in programs stripped or not.
+//!
+//! The linker leaves the table of functions in every program, because the runtime needs it (see
+//! [`pclntab`]). The functions are found in it by their names, which a build with `garble` loses: such a
+//! program is one that says nothing of TLS.
+//!
+//! `(*Conn).Read` is probed at its entry and its end. For writes it is
+//! `(*Conn).writeRecordLocked(recordType, []byte) (int, error)`, behind whose calls in `(*Conn).Write` is an
+//! instruction that costs little; `(*Conn).Write` itself has none between the addition that makes its
+//! result and its return. Both functions exist since Go 1.4.
+
+mod entry;
+mod exits;
+mod pclntab;
+
+use super::elf::{Architecture, Image};
+use super::{Located, Locator, Reason};
+use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, HookPlan, Layout, Returns, Transferred};
+
+use entry::{Check, Convention};
+use pclntab::{Function, Pclntab};
+
+const STACK: &str = "go";
+
+const NAMES: [&str; 4] = [
+    "crypto/tls.(*Conn).Read",
+    "crypto/tls.(*Conn).Write",
+    "crypto/tls.(*Conn).writeRecordLocked",
+    "crypto/tls.(*Conn).Close",
+];
+
+/// Longer functions are not taken apart; these have one or two thousand bytes.
+const MAX_CODE: u64 = 64 * 1024;
+/// How far into executable memory the beginning of Go's code is looked for: a C linker puts a little
+/// before it.
+const MAX_BEFORE_TEXT: u64 = 1 << 20;
+/// Functions by which the beginning of the code is recognised: nearly all functions begin with a check of
+/// the stack, but a wrong place has one by chance for every fifth.
+const SAMPLE: u64 = 64;
+/// What Go's linker aligns its code to, at least.
+const TEXT_ALIGNMENT: usize = 16;
+
+/// See the module.
+pub(super) struct CryptoTls;
+
+impl Locator for CryptoTls {
+    fn locate(&self, image: &Image<'_>) -> Option<Located> {
+        let table = Pclntab::find(image)?;
+        let [read, write, record, close] = table.functions(&NAMES);
+        // Both are methods that are called through interfaces: a program that uses connections has both.
+        let (read, write) = (read?, write?);
+        let plan = Program::new(image, &table, &[read, write])
+            .and_then(|program| program.hooks(read, write, record, close))
+            .map(|hooks| HookPlan { stack: STACK, hooks });
+        Some(Located { stack: STACK, plan })
+    }
+}
+
+/// A program whose code has been found.
+struct Program<'a> {
+    image: &'a Image<'a>,
+    table: &'a Pclntab<'a>,
+    /// What is to be added to the table's addresses.
+    text: u64,
+}
+
+impl<'a> Program<'a> {
+    /// Finds the code: where functions of Go begin when it is put there.
+    fn new(image: &'a Image<'a>, table: &'a Pclntab<'a>, known: &[Function]) -> Result<Self, Reason> {
+        let begins = |text: u64, function: &Function| {
+            function.start.checked_add(text).is_some_and(|address| {
+                entry::check(image.architecture(), &image.code(address, entry::BYTES)).is_some()
+            })
+        };
+        let all_begin = |text: u64| known.iter().all(|function| begins(text, function));
+        if table.has_addresses() {
+            return if all_begin(0) {
+                Ok(Self { image, table, text: 0 })
+            } else {
+                Err(Reason::NotLocated("its functions are not where its own table says"))
+            };
+        }
+        if let Some(text) = table.text_start().filter(|&text| all_begin(text)) {
+            return Ok(Self { image, table, text });
+        }
+        let sample = table.sample(SAMPLE);
+        let fits = |text: u64| {
+            let beginning = sample.iter().filter(|function| begins(text, function)).count();
+            beginning * 2 > sample.len()
+        };
+        let mut found = image.segments().iter().filter(|segment| segment.executable).flat_map(|segment| {
+            let end = segment.address.saturating_add(segment.length.min(MAX_BEFORE_TEXT));
+            let first = segment.address.checked_next_multiple_of(TEXT_ALIGNMENT as u64).unwrap_or(end);
+            (first..end).step_by(TEXT_ALIGNMENT).filter(|&text| all_begin(text) && fits(text))
+        });
+        match (found.next(), found.next()) {
+            (Some(text), None) => Ok(Self { image, table, text }),
+            (None, _) => Err(Reason::NotLocated("the beginning of its code was not found")),
+            (Some(_), Some(_)) => Err(Reason::NotLocated("its code could begin in more than one place")),
+        }
+    }
+
+    fn hooks(
+        &self,
+        read: Function,
+        write: Function,
+        record: Option<Function>,
+        close: Option<Function>,
+    ) -> Result<Vec<Hook>, Reason> {
+        if self.table.precedes_registers(self.image.architecture())
+            || self.check(read).is_some_and(|(_, check)| check.convention == Convention::Stack)
+        {
+            return Err(Reason::NotLocated("built by a Go that passes arguments on the stack"));
+        }
+        let read_hook = self
+            .exits(read, exits::cheapest)
+            .and_then(|exits| self.hook(Direction::Read, Layout::Go, NAMES[0], read, exits));
+        // Elsewhere returns cost no more than other instructions.
+        let record = record.filter(|_| self.image.architecture() == Architecture::X86_64);
+        let record_hook = record.and_then(|record| {
+            let callee = record.start.checked_add(self.text)?;
+            let exits =
+                self.exits(write, |function| exits::behind_calls(function, callee).unwrap_or_default())?;
+            self.hook(Direction::Write, Layout::GoRecord, NAMES[2], record, exits)
+        });
+        let write_hook = record_hook.or_else(|| {
+            let exits = self.exits(write, |function| function.returns())?;
+            self.hook(Direction::Write, Layout::Go, NAMES[1], write, exits)
+        });
+        let (Some(read), Some(write)) = (read_hook, write_hook) else { return Err(Reason::NoProbePoint) };
+        let close = close.and_then(|close| {
+            let (address, check) = self.check(close)?;
+            Some(Hook {
+                kind: HookKind::Free,
+                function: NAMES[3],
+                layout: Layout::Go,
+                entry_offset: self.offset(address.checked_add(check.jump)?)?,
+                returns: Returns::None,
+                transferred: Transferred::Returned,
+                emulated: true,
+            })
+        });
+        Ok([read, write].into_iter().chain(close).collect())
+    }
+
+    /// A hook on a function, if there are places at which it ends.
+    fn hook(
+        &self,
+        direction: Direction,
+        layout: Layout,
+        function: &'static str,
+        at: Function,
+        exits: Vec<exits::Place>,
+    ) -> Option<Hook> {
+        let (address, check) = self.check(at)?;
+        let emulated = exits.iter().any(|exit| exit.emulated);
+        let exits: Vec<Exit> = exits
+            .into_iter()
+            .map(|exits::Place { address, count, stack_change, emulated: _ }| {
+                Some(Exit { offset: self.offset(address)?, count, stack_change })
+            })
+            .collect::<Option<_>>()?;
+        if exits.is_empty() {
+            return None;
+        }
+        Some(Hook {
+            kind: HookKind::Transfer(direction),
+            function,
+            layout,
+            entry_offset: self.offset(address.checked_add(check.jump)?)?,
+            returns: Returns::Instructions(exits),
+            transferred: Transferred::Returned,
+            emulated,
+        })
+    }
+
+    /// The address of a function, and the check that it begins with.
+    fn check(&self, function: Function) -> Option<(u64, Check)> {
+        let address = function.start.checked_add(self.text)?;
+        let code = self.image.code(address, entry::BYTES);
+        Some((address, entry::check(self.image.architecture(), &code)?))
+    }
+
+    /// Where a function ends, on x86-64 as `choose` says.
+    fn exits(
+        &self,
+        function: Function,
+        choose: impl Fn(&exits::Function<'_>) -> Vec<exits::Place>,
+    ) -> Option<Vec<exits::Place>> {
+        let address = function.start.checked_add(self.text)?;
+        let length = function.end.checked_sub(function.start).filter(|&length| length <= MAX_CODE)?;
+        let code = self.image.code(address, length as usize);
+        match self.image.architecture() {
+            Architecture::X86_64 => {
+                let name_of = |address: u64| self.table.name(address.checked_sub(self.text)?);
+                exits::Function::new(&code, address, name_of).map(|function| choose(&function))
+            }
+            Architecture::Aarch64 => Some(returns_aarch64(&code, address)),
+        }
+    }
+
+    fn offset(&self, address: u64) -> Option<u64> {
+        self.image.code_offset(address).map(|(offset, _)| offset)
+    }
+}
+
+/// The returns of a function on aarch64, where the kernel simulates them.
+fn returns_aarch64(code: &[u8], address: u64) -> Vec<exits::Place> {
+    const RETURN: u32 = 0xd65f_03c0;
+    (0_u64..)
+        .step_by(4)
+        .zip(code.chunks_exact(4))
+        .filter(|(_, word)| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) == RETURN)
+        .map(|(at, _)| exits::Place {
+            address: address.saturating_add(at),
+            count: CountAt::Register(1),
+            stack_change: 0,
+            emulated: true,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
