@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     child::Child,
     client::{self, LIMIT},
+    daemon::{Daemon, SOON},
     machine,
     standin::StandIn,
 };
@@ -44,6 +45,25 @@ pub fn build(release: &str, program: &str, flags: Flags<'_>, folder: &Path) -> R
         .arg(format!("./{program}"));
     Child::spawn(command, Duration::from_secs(300))?.wait()?.success()?;
     Ok(output)
+}
+
+/// Has a program hooked before it is used: starts it, and waits until the daemon says so. It idles until
+/// what is returned is dropped.
+///
+/// # Errors
+///
+/// Where the daemon does not hook it soon.
+pub fn hooked(daemon: &mut Daemon, program: &Path) -> Result<Child> {
+    let mut command = Command::new(program);
+    command.arg("-idle").env_clear();
+    let child = Child::spawn(command, 10 * LIMIT)?;
+    let wanted = format!("hooked object={program:?}");
+    let deadline = Instant::now() + SOON;
+    while !daemon.log()?.contains(&wanted) {
+        ensure!(Instant::now() < deadline, "it was not hooked: {}", daemon.log()?);
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(child)
 }
 
 /// The client, pointed at a server with the stand-in's certificate.

@@ -21,10 +21,11 @@ const STRIPPED: golang::Flags<'_> = &["-ldflags=-s -w"];
 fn a_client_of_every_kind() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
-    let folder = tempfile::tempdir()?;
     for release in RELEASES {
         for flags in [&[][..], STRIPPED, &["-buildmode=pie", "-ldflags=-s -w"]] {
+            let folder = tempfile::tempdir()?;
             let program = golang::build(release, "client", flags, folder.path())?;
+            let _idle = golang::hooked(&mut daemon, &program)?;
             let model = Scenario::new(123, 45).cached(40).tag(release).model();
             let command = golang::client(&standin, &program, &["-stream"], &standin.url(), &model);
             let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
@@ -45,6 +46,7 @@ fn many_goroutines() -> Result<()> {
     let mut daemon = Daemon::start()?;
     let folder = tempfile::tempdir()?;
     let program = golang::build(RELEASES[0], "client", STRIPPED, folder.path())?;
+    let _idle = golang::hooked(&mut daemon, &program)?;
     let model = Scenario::new(321, 54).tag("many").model();
     for (stream, flags) in [(false, &[][..]), (true, &["-stream"])] {
         let flags = [&["-goroutines=50", "-calls=20", "-deep=100"], flags].concat();
@@ -66,7 +68,10 @@ fn a_client_and_a_server_over_http2() -> Result<()> {
     for (release, calls) in RELEASES.into_iter().zip(["-calls=20", "-calls=2"]) {
         let folder = tempfile::tempdir()?;
         let program = golang::build(release, "client", STRIPPED, folder.path())?;
-        let server = Server::start(&standin, &golang::build(release, "server", STRIPPED, folder.path())?)?;
+        let _idle = golang::hooked(&mut daemon, &program)?;
+        let program_of_server = golang::build(release, "server", STRIPPED, folder.path())?;
+        let _idle_server = golang::hooked(&mut daemon, &program_of_server)?;
+        let server = Server::start(&standin, &program_of_server)?;
         let model = Scenario::new(77, 33).reasoning(3).tag(release).model();
         let flags = ["-goroutines=50", calls, "-stream", "-protocol=HTTP/2.0"];
         let command = golang::client(&standin, &program, &flags, &server.url(), &model);

@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 var (
@@ -24,6 +25,7 @@ var (
 	calls      = flag.Int("calls", 1, "that many each")
 	stream     = flag.Bool("stream", false, "ask for streams")
 	protocol   = flag.String("protocol", "HTTP/1.1", "what has to be spoken")
+	idle       = flag.Bool("idle", false, "make no calls and wait to be killed")
 	deep       = flag.Int("deep", 0, "make each call on a stack that has just grown by that many frames")
 )
 
@@ -80,6 +82,9 @@ func one(client *http.Client, url, model string) error {
 
 func main() {
 	flag.Parse()
+	if *idle {
+		time.Sleep(time.Hour)
+	}
 	url, model := flag.Arg(0), flag.Arg(1)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = *goroutines

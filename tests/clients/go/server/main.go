@@ -3,6 +3,10 @@
 //	server CERTIFICATE KEY URL
 //
 // It says the address that it listens on, and runs until it is killed.
+//
+//	server -idle
+//
+// It does nothing until it is killed.
 package main
 
 import (
@@ -13,9 +17,13 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"time"
 )
 
 func main() {
+	if os.Args[1] == "-idle" {
+		time.Sleep(time.Hour)
+	}
 	target, err := url.Parse(os.Args[3])
 	if err != nil {
 		log.Fatal(err)

@@ -34,8 +34,8 @@ const MAX_CODE: u64 = 64 * 1024;
 /// How far into executable memory the beginning of Go's code is looked for: a C linker puts a little
 /// before it.
 const MAX_BEFORE_TEXT: u64 = 1 << 20;
-/// Functions by which the beginning of the code is recognised: nearly all functions begin with a check of
-/// the stack, but a wrong place has one by chance for every fifth.
+/// Functions by which the beginning of the code is recognised: nearly all begin with a check of the stack.
+/// In a wrong place every fifth has one by chance, and not once in a hundred million places every second.
 const SAMPLE: u64 = 64;
 /// What Go's linker aligns its code to, at least.
 const TEXT_ALIGNMENT: usize = 16;
@@ -93,10 +93,9 @@ impl<'a> Program<'a> {
             let first = segment.address.checked_next_multiple_of(TEXT_ALIGNMENT as u64).unwrap_or(end);
             (first..end).step_by(TEXT_ALIGNMENT).filter(|&text| all_begin(text) && fits(text))
         });
-        match (found.next(), found.next()) {
-            (Some(text), None) => Ok(Self { image, table, text }),
-            (None, _) => Err(Reason::NotLocated("the beginning of its code was not found")),
-            (Some(_), Some(_)) => Err(Reason::NotLocated("its code could begin in more than one place")),
+        match found.next() {
+            Some(text) => Ok(Self { image, table, text }),
+            None => Err(Reason::NotLocated("the beginning of its code was not found")),
         }
     }
 
