@@ -52,12 +52,6 @@ impl TransferCookie {
     pub const fn done_argument(self) -> u8 {
         (self.0 >> 8) as u8
     }
-
-    /// The layout.
-    #[must_use]
-    pub const fn layout(self) -> u8 {
-        (self.0 >> 16) as u8
-    }
 }
 
 /// How to read the count at an instruction of a function that has no return probe.

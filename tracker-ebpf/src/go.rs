@@ -1,4 +1,4 @@
-//! Functions of Go's `crypto/tls` that move plaintext, from entry to end.
+//! Functions of Go's `crypto/tls` that move plaintext.
 //!
 //! A goroutine hops from thread to thread, also within a call, and its stack is copied to another place
 //! when it has to grow. So a call is known by its goroutine and by its frame's distance from the top of
@@ -6,8 +6,13 @@
 //! because a return address that was replaced would be found by the runtime, which walks the stack and
 //! ends the program.
 //!
-//! A function that finds its stack too small grows it and begins again: its entry is then seen twice,
-//! with the same call, and the second time replaces the first.
+//! Entries are probed at the conditional jump to where a stack that is too small is grown, after which
+//! the function begins again: what is about to jump is passed over.
+//!
+//! Reads are followed to their end. Writes are taken at their entry: another goroutine, on another
+//! processor, may have read the answer before the call that sent the question returns, and the question
+//! has to come first. Nothing is lost by that: a write in Go writes all, or fails and leaves a connection on
+//! which every later one fails before it gets here (`halfConn.setErrorLocked`, `crypto/tls/conn.go`).
 
 use core::ptr;
 
@@ -18,7 +23,7 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tracker_common::{
-    Counter, ExitCookie, TransferCookie, cookie,
+    Counter, ExitCookie, TransferCookie,
     state::{ConnectionKey, GoCallKey, verdict},
 };
 
@@ -38,47 +43,66 @@ const STACK_TOP: u64 = 8;
 
 static NO_CALL: Call = Call::NONE;
 
-/// Entry of `func(c *Conn, b []byte)` and, by the layout in the cookie, of
-/// `func(c *Conn, typ recordType, b []byte)`.
+/// Entry of `func(c *Conn, b []byte) (int, error)` that reads.
 #[uprobe]
-fn go_entry(context: ProbeContext) -> u32 {
+fn go_read(context: ProbeContext) -> u32 {
     let thread = current_thread();
-    let key = ConnectionKey { tgid: (thread >> 32) as u32, reserved: 0, ssl: go::argument::<1>(&context) };
-    if let Some(known) = CONNECTIONS.get_ptr(&key) {
-        // SAFETY: a map value; one that is reused at this moment gives a verdict that is as good.
-        if unsafe { (*known).verdict } == verdict::IGNORE {
-            return 0;
-        }
+    let conn = go::argument::<1>(&context);
+    if !go::grows_stack(&context) && !is_ignored(thread, conn) {
+        let (buffer, length) = (go::argument::<2>(&context), go::argument::<3>(&context));
+        let _ = begin(&context, thread, conn, buffer, length);
     }
-    enter(&context, thread, key.ssl);
     0
 }
 
-#[inline(never)]
-fn enter(context: &ProbeContext, thread: u64, conn: u64) {
-    // SAFETY: the context is the one that the program was given.
-    let cookie = TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
-    let second = go::argument::<2>(context);
-    let third = go::argument::<3>(context);
-    let fourth = go::argument::<4>(context);
-    let typed = cookie.layout() == cookie::LAYOUT_GO_RECORD;
+/// Entry of `func(c *Conn, typ recordType, data []byte) (int, error)` that writes.
+#[uprobe]
+fn go_write(context: ProbeContext) -> u32 {
+    let thread = current_thread();
+    let conn = go::argument::<1>(&context);
     // The type is a byte; what is above it in its register is not defined.
-    if typed && second & 0xff != APPLICATION_DATA {
-        return;
+    if go::grows_stack(&context)
+        || go::argument::<2>(&context) & 0xff != APPLICATION_DATA
+        || is_ignored(thread, conn)
+    {
+        return 0;
     }
-    let (buffer, length) = if typed { (third, fourth) } else { (second, third) };
-    let Some(top) = stack_top(context) else {
-        count(Counter::CallsFull, 1);
-        connection::end(thread, conn);
-        return;
-    };
+    let (buffer, length) = (go::argument::<3>(&context), go::argument::<4>(&context));
+    // SAFETY: null, or the map value of this call, which nobody else touches.
+    if let Some(call) = unsafe { begin(&context, thread, conn, buffer, length).as_mut() } {
+        finish(call, thread, length);
+        forget(&context, thread);
+    }
+    0
+}
+
+/// Takes a call that has just begun out of `GO_CALLS`.
+#[inline(never)]
+fn forget(context: &ProbeContext, thread: u64) {
+    if let Some(top) = stack_top(context) {
+        let key = key(context, thread, top.wrapping_sub(registers::stack(context)));
+        let _ = GO_CALLS.remove(&key);
+    }
+}
+
+#[inline(always)]
+fn is_ignored(thread: u64, conn: u64) -> bool {
+    let key = ConnectionKey { tgid: (thread >> 32) as u32, reserved: 0, ssl: conn };
+    // SAFETY: a map value; one that is reused at this moment gives a verdict that is as good.
+    CONNECTIONS.get_ptr(&key).is_some_and(|known| unsafe { (*known).verdict } == verdict::IGNORE)
+}
+
+/// Notes a call in `GO_CALLS`; null where there is no room.
+#[inline(never)]
+fn begin(context: &ProbeContext, thread: u64, conn: u64, buffer: u64, length: u64) -> *mut Call {
     let stack = registers::stack(context);
+    let top = stack_top(context).unwrap_or(0);
     // SAFETY: null, or the map value of this call, which nobody else touches.
     let Some(call) = (unsafe { call_of(context, thread, top.wrapping_sub(stack)).as_mut() }) else {
         count(Counter::CallsFull, 1);
         log::calls_full(context, thread);
         connection::end(thread, conn);
-        return;
+        return ptr::null_mut();
     };
     call.connection.tgid = (thread >> 32) as u32;
     call.connection.ssl = conn;
@@ -86,16 +110,22 @@ fn enter(context: &ProbeContext, thread: u64, conn: u64) {
     call.requested = length;
     // A buffer on the stack moves with it.
     call.done = if buffer >= stack && buffer < top { top - buffer } else { 0 };
-    call.cookie = cookie;
+    // SAFETY: the context is the one that the program was given.
+    call.cookie = TransferCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
+    call
 }
 
 /// The entry in `GO_CALLS` of a call that begins, made where there is none; null where there is no room.
 #[inline(never)]
 fn call_of(context: &ProbeContext, thread: u64, depth: u64) -> *mut Call {
-    let key =
-        GoCallKey { tgid: (thread >> 32) as u32, reserved: 0, goroutine: go::goroutine(context), depth };
+    let key = key(context, thread, depth);
     let _ = GO_CALLS.insert(&key, &NO_CALL, 0);
     GO_CALLS.get_ptr_mut(&key).unwrap_or(ptr::null_mut())
+}
+
+#[inline(always)]
+fn key(context: &ProbeContext, thread: u64, depth: u64) -> GoCallKey {
+    GoCallKey { tgid: (thread >> 32) as u32, reserved: 0, goroutine: go::goroutine(context), depth }
 }
 
 /// The upper end of the goroutine's stack.
@@ -113,21 +143,14 @@ fn read_word(address: u64) -> Option<u64> {
     (error == 0).then_some(word)
 }
 
-/// The end of any function that has [`go_entry`], at an instruction that the cookie describes.
+/// The end of a function that has [`go_read`], at an instruction that the cookie describes.
 #[uprobe]
 fn go_exit(context: ProbeContext) -> u32 {
     // SAFETY: the context is the one that the program was given.
     let cookie = ExitCookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
-    let Some(top) = stack_top(&context) else {
-        return 0;
-    };
-    let entry_stack = registers::stack(&context).wrapping_add_signed(cookie.stack_change());
-    let key = GoCallKey {
-        tgid: (current_thread() >> 32) as u32,
-        reserved: 0,
-        goroutine: go::goroutine(&context),
-        depth: top.wrapping_sub(entry_stack),
-    };
+    let top = stack_top(&context).unwrap_or(0);
+    let entry = registers::stack(&context).wrapping_add_signed(cookie.stack_change());
+    let key = key(&context, current_thread(), top.wrapping_sub(entry));
     if let Some(call) = GO_CALLS.get_ptr_mut(&key) {
         // SAFETY: the map value of this call, which nobody else touches.
         leave(&context, unsafe { &mut *call }, cookie, top);
@@ -157,8 +180,8 @@ fn leave(context: &ProbeContext, call: &mut Call, cookie: ExitCookie, top: u64) 
     if moved as i64 <= 0 {
         return;
     }
-    call.transferred = moved;
     if moved > call.requested {
+        call.transferred = moved;
         count(Counter::Implausible, 1);
         log::misread(context, call);
         connection::end(current_thread(), call.connection.ssl);
@@ -167,6 +190,17 @@ fn leave(context: &ProbeContext, call: &mut Call, cookie: ExitCookie, top: u64) 
     if call.done != 0 {
         call.buffer = top.wrapping_sub(call.done);
     }
+    finish(call, current_thread(), moved);
+}
+
+/// Delivers what a call moved.
+#[inline(never)]
+fn finish(call: &mut Call, thread: u64, moved: u64) {
+    if moved == 0 {
+        return;
+    }
+    call.thread = thread;
+    call.transferred = moved;
     // SAFETY: takes no argument.
     call.timestamp = unsafe { bpf_ktime_get_ns() };
     count(Counter::Calls, 1);

@@ -21,6 +21,13 @@ mod machine {
     pub(super) const INSTRUCTION: usize = 16;
     /// rsp.
     pub(super) const STACK: usize = 19;
+    /// Whether a jump "below or equal" (`jbe`) is taken, by the 64-bit word that holds the flags: carry or
+    /// zero.
+    pub(super) const FLAGS: usize = 18;
+    #[inline(always)]
+    pub(super) const fn is_below_or_equal(flags: u64) -> bool {
+        flags & (1 | 1 << 6) != 0
+    }
     /// The return instruction pops the return address, so the stack pointer after it is above the
     /// one at any instruction of the function.
     pub(super) const RETURN_POPS: bool = true;
@@ -41,6 +48,13 @@ mod machine {
     pub(super) const INSTRUCTION: usize = 32;
     /// sp.
     pub(super) const STACK: usize = 31;
+    /// Whether a jump "lower or same" (`b.ls`) is taken, by the 64-bit word that holds the flags: no carry,
+    /// or zero.
+    pub(super) const FLAGS: usize = 33;
+    #[inline(always)]
+    pub(super) const fn is_below_or_equal(flags: u64) -> bool {
+        flags & 1 << 29 == 0 || flags & 1 << 30 != 0
+    }
     /// The return address is in a register.
     pub(super) const RETURN_POPS: bool = false;
 }
@@ -89,6 +103,12 @@ pub(crate) mod go {
     #[inline(always)]
     pub(crate) fn argument<const N: usize>(context: &impl EbpfContext) -> u64 {
         word(context, const { machine::GO_ARGUMENTS[N - 1] })
+    }
+
+    /// Whether a function at its check of the stack is about to have it grown, and then to begin again.
+    #[inline(always)]
+    pub(crate) fn grows_stack(context: &impl EbpfContext) -> bool {
+        machine::is_below_or_equal(word(context, machine::FLAGS))
     }
 
     /// Address of the current goroutine.

@@ -18,7 +18,8 @@ pub enum Layout {
     Ssl,
     /// `(*Conn, buffer, length, capacity)`, in the registers of Go's (1.17 and later).
     Go,
-    /// `(*Conn, record type, buffer, length, capacity)`, likewise. Only application data counts.
+    /// `(*Conn, record type, buffer, length, capacity)`, likewise, which transfers all or fails for good:
+    /// its entry tells all. Only application data counts.
     GoRecord,
 }
 

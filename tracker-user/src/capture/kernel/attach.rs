@@ -246,22 +246,20 @@ fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
     let cookie = transfer_cookie(hook.layout, direction, hook.transferred)
         .ok_or_else(|| bad("the count is in no argument that is known"))?
         .0;
-    let mut sites: Vec<Site> = match (&hook.returns, programs.session) {
+    let mut sites: Vec<Site> = match (&hook.returns, programs.on_return, programs.session) {
         // A session has its entry and its return at one place.
-        (Returns::Probe(offset), Some(session)) if sessions && *offset == hook.entry_offset => {
+        (Returns::Probe(offset), _, Some(session)) if sessions && *offset == hook.entry_offset => {
             return Ok(vec![site(session, false, hook.entry_offset, cookie)]);
         }
-        (Returns::Probe(offset), _) => vec![site(programs.on_return, true, *offset, cookie)],
-        (Returns::Instructions(exits), _) => exits
+        (Returns::Probe(offset), Some(on_return), _) => vec![site(on_return, true, *offset, cookie)],
+        (Returns::Instructions(exits), Some(on_return), _) if !exits.is_empty() => exits
             .iter()
-            .map(|exit| Some(site(programs.on_return, false, exit.offset, exit_cookie(*exit)?.0)))
+            .map(|exit| Some(site(on_return, false, exit.offset, exit_cookie(*exit)?.0)))
             .collect::<Option<_>>()
             .ok_or_else(|| bad("the count is in no register that is known"))?,
-        (Returns::None, _) => Vec::new(),
+        (Returns::None, None, _) => Vec::new(),
+        _ => return Err(bad("its layout and where it is seen to end do not go together")),
     };
-    if sites.is_empty() {
-        return Err(bad("no place at which it is seen to end"));
-    }
     sites.push(site(programs.entry, false, hook.entry_offset, cookie));
     Ok(sites)
 }

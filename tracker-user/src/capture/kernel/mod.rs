@@ -190,8 +190,11 @@ impl Kernel {
         tracing::info!(by = %attachment, "probes are attached");
         let mut kernel = Self { ebpf, multi, attachment };
         if kernel.multi.is_none() {
-            for name in programs::ALL.iter().flat_map(|p| [p.entry, p.on_return, p.free]) {
-                kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
+            for name in programs::ALL.iter().flat_map(|programs| programs.plain()) {
+                let program = kernel.probe(name)?;
+                if program.fd().is_err() {
+                    program.load().map_err(|source| rejected(name, source))?;
+                }
             }
         }
         for (name, tracepoint) in TRACEPOINTS {

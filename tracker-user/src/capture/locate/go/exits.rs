@@ -1,12 +1,9 @@
 //! Where the end of a function of Go is seen on x86-64.
 //!
-//! Its return instructions would always do, but the kernel single-steps them (see [`probe`]). So a place
-//! is looked for at which the count is known already and the kernel emulates the instruction:
-//! - in the function itself, where every way that goes on from there returns the value that is in some
-//!   register or stack slot there ([`cheapest`]);
-//! - in a caller, right behind the call ([`behind_calls`]).
-//!
-//! Ways that avoid such a place are errors and ends of streams, and their returns are probed as they are.
+//! Its return instructions would always do, but the kernel single-steps them (see [`probe`]). So an
+//! instruction is looked for that the kernel emulates and from which every way on returns the value that is
+//! in some register or stack slot there. Ways that avoid it are errors and ends of streams, and their
+//! returns are probed as they are.
 //!
 //! Go's compiler keeps nothing in registers across a call but the stack pointer, the frame pointer and
 //! the goroutine (`abi-internal.md`), and addresses its frame by the stack pointer.
@@ -30,8 +27,6 @@ const MAX_STEPS: usize = 64 * 1024;
 const MAX_PLACES: usize = 256;
 /// Stack slots that are tried at each.
 const MAX_SLOTS: usize = 16;
-/// Instructions behind a call that are looked at.
-const MAX_BEHIND: usize = 16;
 
 /// The registers of a layout's arguments, which the kernel side can read, in their order.
 const READABLE: [Register; 4] = [Register::RAX, Register::RBX, Register::RCX, Register::RDI];
@@ -353,42 +348,6 @@ fn found(function: &Function<'_>) -> Option<Vec<Place>> {
         best = Some((merit, places));
     }
     best.map(|(_, places)| places)
-}
-
-/// The places behind the calls of `callee` in a function, at which its result is known; `None` unless
-/// there are calls and each has such a place.
-pub(super) fn behind_calls(function: &Function<'_>, callee: u64) -> Option<Vec<Place>> {
-    let mut info = InstructionInfoFactory::new();
-    let is_call = |i: &Instruction| i.flow_control() == FlowControl::Call && i.near_branch_target() == callee;
-    let calls = (0..function.instructions.len())
-        .filter(|&at| function.instructions.get(at).is_some_and(is_call))
-        .filter(|&at| function.stack.get(at).is_some_and(Option::is_some));
-    let places: Vec<Place> =
-        calls.map(|call| behind_call(function, &mut info, call)).collect::<Option<_>>()?;
-    (!places.is_empty()).then_some(places)
-}
-
-fn behind_call(function: &Function<'_>, info: &mut InstructionInfoFactory, call: usize) -> Option<Place> {
-    let at_call = (*function.stack.get(call)?)?;
-    let mut holders = Holders::from([Holder::Register(Register::RAX.number() as u8)]);
-    for at in call + 1..=call + MAX_BEHIND {
-        let instruction = function.instructions.get(at)?;
-        if function.is_emulated(instruction) {
-            let stack = (*function.stack.get(at)?)?;
-            return Some(Place {
-                address: instruction.ip(),
-                count: function.readable(at, &holders)?,
-                // The call pushed its return address.
-                stack_change: at_call.checked_sub(stack)?.checked_sub(8)?,
-                emulated: true,
-            });
-        }
-        if instruction.flow_control() != FlowControl::Next {
-            return None;
-        }
-        holders = function.step(info, at, &holders)?;
-    }
-    None
 }
 
 /// By how much an instruction changes the stack pointer; `None` where that is not known.

@@ -4,10 +4,9 @@
 //! [`pclntab`]). The functions are found in it by their names, which a build with `garble` loses: such a
 //! program is one that says nothing of TLS.
 //!
-//! `(*Conn).Read` is probed at its entry and its end. For writes it is
-//! `(*Conn).writeRecordLocked(recordType, []byte) (int, error)`, behind whose calls in `(*Conn).Write` is an
-//! instruction that costs little; `(*Conn).Write` itself has none between the addition that makes its
-//! result and its return. Both functions exist since Go 1.4.
+//! `(*Conn).Read` is probed at its entry and its end. For writes it is the entry of
+//! `(*Conn).writeRecordLocked(recordType, []byte) (int, error)`, by which `(*Conn).Write` writes once the
+//! handshake is over and while the connection is sound. Both exist since Go 1.6.
 
 mod entry;
 mod exits;
@@ -22,12 +21,9 @@ use pclntab::{Function, Pclntab};
 
 const STACK: &str = "go";
 
-const NAMES: [&str; 4] = [
-    "crypto/tls.(*Conn).Read",
-    "crypto/tls.(*Conn).Write",
-    "crypto/tls.(*Conn).writeRecordLocked",
-    "crypto/tls.(*Conn).Close",
-];
+const READ: &str = "crypto/tls.(*Conn).Read";
+const WRITE: &str = "crypto/tls.(*Conn).writeRecordLocked";
+const CLOSE: &str = "crypto/tls.(*Conn).Close";
 
 /// Longer functions are not taken apart; these have one or two thousand bytes.
 const MAX_CODE: u64 = 64 * 1024;
@@ -46,11 +42,12 @@ pub(super) struct CryptoTls;
 impl Locator for CryptoTls {
     fn locate(&self, image: &Image<'_>) -> Option<Located> {
         let table = Pclntab::find(image)?;
-        let [read, write, record, close] = table.functions(&NAMES);
-        // Both are methods that are called through interfaces: a program that uses connections has both.
-        let (read, write) = (read?, write?);
-        let plan = Program::new(image, &table, &[read, write])
-            .and_then(|program| program.hooks(read, write, record, close))
+        let [read, write, close] = table.functions(&[READ, WRITE, CLOSE]);
+        // A method that is called through interfaces: a program that has connections has it.
+        let read = read?;
+        let plan = write
+            .ok_or(Reason::NotLocated("it has crypto/tls, but not the function that writes records"))
+            .and_then(|write| Program::new(image, &table, &[read, write])?.hooks(read, write, close))
             .map(|hooks| HookPlan { stack: STACK, hooks });
         Some(Located { stack: STACK, plan })
     }
@@ -99,77 +96,44 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn hooks(
-        &self,
-        read: Function,
-        write: Function,
-        record: Option<Function>,
-        close: Option<Function>,
-    ) -> Result<Vec<Hook>, Reason> {
+    fn hooks(&self, read: Function, write: Function, close: Option<Function>) -> Result<Vec<Hook>, Reason> {
         if self.table.precedes_registers(self.image.architecture())
             || self.check(read).is_some_and(|(_, check)| check.convention == Convention::Stack)
         {
             return Err(Reason::NotLocated("built by a Go that passes arguments on the stack"));
         }
-        let read_hook = self
-            .exits(read, exits::cheapest)
-            .and_then(|exits| self.hook(Direction::Read, Layout::Go, NAMES[0], read, exits));
-        // Elsewhere returns cost no more than other instructions.
-        let record = record.filter(|_| self.image.architecture() == Architecture::X86_64);
-        let record_hook = record.and_then(|record| {
-            let callee = record.start.checked_add(self.text)?;
-            let exits =
-                self.exits(write, |function| exits::behind_calls(function, callee).unwrap_or_default())?;
-            self.hook(Direction::Write, Layout::GoRecord, NAMES[2], record, exits)
+        let exits = self.exits(read).filter(|exits| !exits.is_empty()).ok_or(Reason::NoProbePoint)?;
+        let cheap = exits.iter().any(|exit| exit.emulated);
+        let exits = exits.iter().map(|exit| {
+            let &exits::Place { address, count, stack_change, emulated: _ } = exit;
+            Some(Exit { offset: self.offset(address)?, count, stack_change })
         });
-        let write_hook = record_hook.or_else(|| {
-            let exits = self.exits(write, |function| function.returns())?;
-            self.hook(Direction::Write, Layout::Go, NAMES[1], write, exits)
-        });
-        let (Some(read), Some(write)) = (read_hook, write_hook) else { return Err(Reason::NoProbePoint) };
-        let close = close.and_then(|close| {
-            let (address, check) = self.check(close)?;
-            Some(Hook {
-                kind: HookKind::Free,
-                function: NAMES[3],
-                layout: Layout::Go,
-                entry_offset: self.offset(address.checked_add(check.jump)?)?,
-                returns: Returns::None,
-                transferred: Transferred::Returned,
-                emulated: true,
-            })
-        });
+        let exits = exits.collect::<Option<_>>().ok_or(Reason::NoProbePoint)?;
+        let read = Hook {
+            returns: Returns::Instructions(exits),
+            emulated: cheap,
+            ..self
+                .hook(HookKind::Transfer(Direction::Read), Layout::Go, READ, read)
+                .ok_or(Reason::NoProbePoint)?
+        };
+        let write = self
+            .hook(HookKind::Transfer(Direction::Write), Layout::GoRecord, WRITE, write)
+            .ok_or(Reason::NoProbePoint)?;
+        let close = close.and_then(|close| self.hook(HookKind::Free, Layout::Go, CLOSE, close));
         Ok([read, write].into_iter().chain(close).collect())
     }
 
-    /// A hook on a function, if there are places at which it ends.
-    fn hook(
-        &self,
-        direction: Direction,
-        layout: Layout,
-        function: &'static str,
-        at: Function,
-        exits: Vec<exits::Place>,
-    ) -> Option<Hook> {
+    /// A hook on a function's entry.
+    fn hook(&self, kind: HookKind, layout: Layout, function: &'static str, at: Function) -> Option<Hook> {
         let (address, check) = self.check(at)?;
-        let emulated = exits.iter().any(|exit| exit.emulated);
-        let exits: Vec<Exit> = exits
-            .into_iter()
-            .map(|exits::Place { address, count, stack_change, emulated: _ }| {
-                Some(Exit { offset: self.offset(address)?, count, stack_change })
-            })
-            .collect::<Option<_>>()?;
-        if exits.is_empty() {
-            return None;
-        }
         Some(Hook {
-            kind: HookKind::Transfer(direction),
+            kind,
             function,
             layout,
             entry_offset: self.offset(address.checked_add(check.jump)?)?,
-            returns: Returns::Instructions(exits),
+            returns: Returns::None,
             transferred: Transferred::Returned,
-            emulated,
+            emulated: true,
         })
     }
 
@@ -180,19 +144,15 @@ impl<'a> Program<'a> {
         Some((address, entry::check(self.image.architecture(), &code)?))
     }
 
-    /// Where a function ends, on x86-64 as `choose` says.
-    fn exits(
-        &self,
-        function: Function,
-        choose: impl Fn(&exits::Function<'_>) -> Vec<exits::Place>,
-    ) -> Option<Vec<exits::Place>> {
+    /// Where a function ends.
+    fn exits(&self, function: Function) -> Option<Vec<exits::Place>> {
         let address = function.start.checked_add(self.text)?;
         let length = function.end.checked_sub(function.start).filter(|&length| length <= MAX_CODE)?;
         let code = self.image.code(address, length as usize);
         match self.image.architecture() {
             Architecture::X86_64 => {
                 let name_of = |address: u64| self.table.name(address.checked_sub(self.text)?);
-                exits::Function::new(&code, address, name_of).map(|function| choose(&function))
+                exits::Function::new(&code, address, name_of).map(|function| exits::cheapest(&function))
             }
             Architecture::Aarch64 => Some(returns_aarch64(&code, address)),
         }
