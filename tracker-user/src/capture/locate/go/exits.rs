@@ -69,6 +69,9 @@ enum Holder {
 /// Where a value certainly is.
 type Holders = BTreeSet<Holder>;
 
+/// How good a place is: the returns that it spares, and then how few instructions follow it.
+type Merit = (usize, Reverse<usize>);
+
 /// A function, taken apart.
 pub(super) struct Function<'a> {
     instructions: Vec<Instruction>,
@@ -313,7 +316,7 @@ fn found(function: &Function<'_>) -> Option<Vec<Place>> {
     });
     // The one before the most returns, and of those the last: a way that ends with an error can have a
     // place of its own.
-    let mut best: Option<((usize, Reverse<usize>), Vec<Place>)> = None;
+    let mut best: Option<(Merit, Vec<Place>)> = None;
     for place in candidates.take(MAX_PLACES) {
         let onwards = function.reachable(function.next(place).into_iter().flatten(), None);
         let merit = (function.returns_among(&onwards).count(), Reverse(onwards.len()));

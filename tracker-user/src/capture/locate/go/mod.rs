@@ -6,7 +6,7 @@
 //!
 //! `(*Conn).Read` is probed at its entry and its end. For writes it is the entry of
 //! `(*Conn).writeRecordLocked(recordType, []byte) (int, error)`, by which `(*Conn).Write` writes once the
-//! handshake is over and while the connection is sound. Both exist since Go 1.6.
+//! handshake is over and while the connection is sound.
 
 mod entry;
 mod exits;
