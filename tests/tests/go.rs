@@ -86,3 +86,24 @@ fn a_client_and_a_server_over_http2() -> Result<()> {
     daemon.stop()?;
     Ok(())
 }
+
+/// Buffers on stacks that grow and shrink while they are read into.
+#[test]
+fn stacks_that_move() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    for release in RELEASES {
+        let folder = tempfile::tempdir()?;
+        let program = golang::build(release, "raw", STRIPPED, folder.path())?;
+        let _idle = golang::hooked(&mut daemon, &program)?;
+        let scenario = Scenario { size: Some(8000), delay: Some(15), ..Scenario::new(55, 66) };
+        let address = standin.address().to_string();
+        let flags = ["-goroutines=20", "-calls=5"];
+        let command = golang::client(&standin, &program, &flags, &address, &scenario.tag(release).model());
+        let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+        let calls = daemon.wait_for_pid(finished.pid, 100)?;
+        all_exact(&calls, &standin)?;
+    }
+    daemon.stop()?;
+    Ok(())
+}
