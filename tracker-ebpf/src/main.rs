@@ -1,7 +1,7 @@
 //! The kernel side of llm-tracker.
 //!
-//! Probes in TLS libraries follow each call that moves plaintext from its entry ([`transfer`]) to
-//! its return, count what it really moved on its connection ([`connection`]), and copy that into
+//! Probes in TLS libraries follow each call that moves plaintext from its entry ([`transfer`]; [`go`]
+//! for Go) to its return, count what it really moved on its connection ([`connection`]), and copy that into
 //! the ring buffer ([`deliver`]). [`process`] reports programs that start and end.
 //!
 //! # The preemption law
@@ -10,7 +10,7 @@
 //! resumes may find another's data there. That includes the private stack that Linux 6.13 and later
 //! give a program with a frame of 64 bytes or more, and which it takes for safe. Therefore:
 //!
-//! - no per-CPU map; a call's scratch memory is a map value that belongs to its thread ([`call`]);
+//! - no per-CPU map; a call's scratch memory is a map value that belongs to its thread or goroutine ([`call`]);
 //! - counters are atomic;
 //! - no function has a frame above 48 bytes (`cargo xtask build` checks the object). So values are
 //!   filled in place in maps and in the ring, and functions that would grow their caller's frame
@@ -23,6 +23,7 @@ mod atomic;
 mod call;
 mod connection;
 mod deliver;
+mod go;
 mod log;
 mod maps;
 mod process;

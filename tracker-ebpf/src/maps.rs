@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracker_common::{
     Counter,
-    state::{Connection, ConnectionKey},
+    state::{Connection, ConnectionKey, GoCallKey},
 };
 
 use crate::{
@@ -22,6 +22,11 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// The calls that each thread is in, by [`slot`](crate::call::slot).
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(32 << 10, 0);
+
+/// The calls that goroutines are in. Preallocated, like all maps here: kernels before 6.1 warn of a
+/// tracing program that makes them allocate.
+#[map]
+pub(crate) static GO_CALLS: HashMap<GoCallKey, Call> = HashMap::with_max_entries(16 << 10, 0);
 
 /// Known connections. One that is evicted comes back as another generation.
 #[map]

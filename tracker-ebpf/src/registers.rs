@@ -11,12 +11,23 @@ mod machine {
     /// 64-bit words of `struct pt_regs` (`arch/x86/include/asm/ptrace.h`) that hold the first six
     /// arguments: rdi, rsi, rdx, rcx, r8, r9.
     pub(super) const ARGUMENTS: [usize; 6] = [14, 13, 12, 11, 9, 8];
+    /// The first four of Go (`abi-internal.md`): rax, rbx, rcx, rdi.
+    pub(super) const GO_ARGUMENTS: [usize; 4] = [10, 5, 11, 14];
+    /// r14, the current goroutine in Go.
+    pub(super) const GOROUTINE: usize = 1;
     /// rax.
     pub(super) const RESULT: usize = 10;
     /// rip.
     pub(super) const INSTRUCTION: usize = 16;
     /// rsp.
     pub(super) const STACK: usize = 19;
+    /// Whether a jump "below or equal" (`jbe`) is taken, by the 64-bit word that holds the flags: carry or
+    /// zero.
+    pub(super) const FLAGS: usize = 18;
+    #[inline(always)]
+    pub(super) const fn is_below_or_equal(flags: u64) -> bool {
+        flags & (1 | 1 << 6) != 0
+    }
     /// The return instruction pops the return address, so the stack pointer after it is above the
     /// one at any instruction of the function.
     pub(super) const RETURN_POPS: bool = true;
@@ -27,12 +38,23 @@ mod machine {
     /// 64-bit words of `struct user_pt_regs` (`arch/arm64/include/uapi/asm/ptrace.h`) that hold the
     /// first six arguments: x0 to x5.
     pub(super) const ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+    /// The first four of Go (`abi-internal.md`): x0 to x3.
+    pub(super) const GO_ARGUMENTS: [usize; 4] = [0, 1, 2, 3];
+    /// x28, the current goroutine in Go.
+    pub(super) const GOROUTINE: usize = 28;
     /// x0.
     pub(super) const RESULT: usize = 0;
     /// pc.
     pub(super) const INSTRUCTION: usize = 32;
     /// sp.
     pub(super) const STACK: usize = 31;
+    /// Whether a jump "lower or same" (`b.ls`) is taken, by the 64-bit word that holds the flags: no carry,
+    /// or zero.
+    pub(super) const FLAGS: usize = 33;
+    #[inline(always)]
+    pub(super) const fn is_below_or_equal(flags: u64) -> bool {
+        flags & 1 << 29 == 0 || flags & 1 << 30 != 0
+    }
     /// The return address is in a register.
     pub(super) const RETURN_POPS: bool = false;
 }
@@ -69,6 +91,31 @@ pub(crate) fn stack(context: &impl EbpfContext) -> u64 {
 #[inline(always)]
 pub(crate) fn returns_from(within: u64, after: u64) -> bool {
     if machine::RETURN_POPS { after > within } else { after >= within }
+}
+
+/// What Go (1.17 and later) keeps where.
+pub(crate) mod go {
+    use aya_ebpf::EbpfContext;
+
+    use super::{machine, word};
+
+    /// The 1-based integer argument, or result, `N` (at most 4).
+    #[inline(always)]
+    pub(crate) fn argument<const N: usize>(context: &impl EbpfContext) -> u64 {
+        word(context, const { machine::GO_ARGUMENTS[N - 1] })
+    }
+
+    /// Whether a function at its check of the stack is about to have it grown, and then to begin again.
+    #[inline(always)]
+    pub(crate) fn grows_stack(context: &impl EbpfContext) -> bool {
+        machine::is_below_or_equal(word(context, machine::FLAGS))
+    }
+
+    /// Address of the current goroutine.
+    #[inline(always)]
+    pub(crate) fn goroutine(context: &impl EbpfContext) -> u64 {
+        word(context, machine::GOROUTINE)
+    }
 }
 
 #[inline(always)]

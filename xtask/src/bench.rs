@@ -19,6 +19,10 @@ struct Benchmark {
 
 const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "overhead", about: "What a probe costs each TLS call, and an nginx under load" },
+    Benchmark {
+        name: "go",
+        about: "What being watched costs a program in Go (needs Go; GO names its command)",
+    },
     Benchmark { name: "decode", about: "MB/s of recorded exchanges through stream and provider" },
     Benchmark { name: "memory", about: "The daemon's memory and CPU, idle and per open connection" },
 ];

@@ -16,8 +16,11 @@ pub enum HookKind {
 pub enum Layout {
     /// `(SSL *, buffer, length, ...)`, in the registers of C's calling convention.
     Ssl,
-    /// `(*Conn, buffer, length, capacity)`, in the registers of Go's.
+    /// `(*Conn, buffer, length, capacity)`, in the registers of Go's (1.17 and later).
     Go,
+    /// `(*Conn, record type, buffer, length, capacity)`, likewise, which transfers all or fails for good:
+    /// its entry tells all. Only application data counts.
+    GoRecord,
 }
 
 /// Where a transfer function leaves the number of bytes that were really transferred.
@@ -37,10 +40,29 @@ pub enum Returns {
     /// By a return probe that is set at this file offset, where the return address is on top of the
     /// stack.
     Probe(u64),
-    /// By plain probes at the instructions at these file offsets, each of which is passed once as the
-    /// function ends, with the result in place. For stacks that move, on which a return address must
-    /// not be replaced.
-    Instructions(Vec<u64>),
+    /// By plain probes at instructions: every call that moves anything passes one of them, the first of
+    /// which counts. For stacks that move, on which a return address must not be replaced.
+    Instructions(Vec<Exit>),
+}
+
+/// An instruction at which a call has done its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Exit {
+    /// Its file offset.
+    pub offset: u64,
+    /// Where the count is when it is reached.
+    pub count: CountAt,
+    /// What to add to the stack pointer to get that at the entry probe, in bytes.
+    pub stack_change: i32,
+}
+
+/// Where the count is at an [`Exit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CountAt {
+    /// In the register of the layout's argument with this number (1-based, at most 4).
+    Register(u8),
+    /// On the stack, this many words of 8 bytes above the stack pointer.
+    Stack(u16),
 }
 
 /// One function and the cheapest instructions at which its arguments and its result can be read.

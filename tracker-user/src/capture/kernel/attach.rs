@@ -15,14 +15,14 @@ use aya::{
     },
     sys::SyscallError,
 };
-use tracker_common::{TransferCookie, cookie};
+use tracker_common::{ExitCookie, TransferCookie, cookie};
 
 use super::{
     Attachment, Kernel,
     multi::{Multi, Place},
     programs,
 };
-use crate::capture::{Direction, Hook, HookKind, Layout, Returns, Transferred};
+use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, Layout, Returns, Transferred};
 
 /// `ENOTSUPP`, which the kernel answers for an instruction that it cannot probe and which is no
 /// errno of user space.
@@ -236,7 +236,7 @@ fn attach_together(multi: &Multi, hooks: &[Ready], path: &Path) -> Result<Vec<Pr
 /// The probes that a hook takes, those at its ends first.
 fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
     let bad = |what| AttachError::BadHook { function: hook.function, what };
-    let programs = programs::of(hook.layout).ok_or_else(|| bad("the kernel side has no program for it"))?;
+    let programs = programs::of(hook.layout);
     let site =
         |program, on_return, offset, cookie| Site { program, on_return, place: Place { offset, cookie } };
     let direction = match hook.kind {
@@ -246,20 +246,20 @@ fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
     let cookie = transfer_cookie(hook.layout, direction, hook.transferred)
         .ok_or_else(|| bad("the count is in no argument that is known"))?
         .0;
-    let mut sites: Vec<Site> = match (&hook.returns, programs.session) {
+    let mut sites: Vec<Site> = match (&hook.returns, programs.on_return, programs.session) {
         // A session has its entry and its return at one place.
-        (Returns::Probe(offset), Some(session)) if sessions && *offset == hook.entry_offset => {
+        (Returns::Probe(offset), _, Some(session)) if sessions && *offset == hook.entry_offset => {
             return Ok(vec![site(session, false, hook.entry_offset, cookie)]);
         }
-        (Returns::Probe(offset), _) => vec![site(programs.on_return, true, *offset, cookie)],
-        (Returns::Instructions(offsets), _) => {
-            offsets.iter().map(|&offset| site(programs.on_return, false, offset, cookie)).collect()
-        }
-        (Returns::None, _) => Vec::new(),
+        (Returns::Probe(offset), Some(on_return), _) => vec![site(on_return, true, *offset, cookie)],
+        (Returns::Instructions(exits), Some(on_return), _) if !exits.is_empty() => exits
+            .iter()
+            .map(|exit| Some(site(on_return, false, exit.offset, exit_cookie(*exit)?.0)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| bad("the count is in no register that is known"))?,
+        (Returns::None, None, _) => Vec::new(),
+        _ => return Err(bad("its layout and where it is seen to end do not go together")),
     };
-    if sites.is_empty() {
-        return Err(bad("no place at which it is seen to end"));
-    }
     sites.push(site(programs.entry, false, hook.entry_offset, cookie));
     Ok(sites)
 }
@@ -268,6 +268,7 @@ fn transfer_cookie(layout: Layout, direction: Direction, transferred: Transferre
     let layout = match layout {
         Layout::Ssl => cookie::LAYOUT_SSL,
         Layout::Go => cookie::LAYOUT_GO,
+        Layout::GoRecord => cookie::LAYOUT_GO_RECORD,
     };
     let direction = match direction {
         Direction::Write => cookie::WRITE,
@@ -283,6 +284,15 @@ fn transfer_cookie(layout: Layout, direction: Direction, transferred: Transferre
         Transferred::StoredThrough(_) => return None,
     };
     Some(TransferCookie::new(layout, direction, done_argument))
+}
+
+fn exit_cookie(exit: Exit) -> Option<ExitCookie> {
+    match exit.count {
+        CountAt::Register(n) => (1..=ExitCookie::LAST_REGISTER)
+            .contains(&n)
+            .then(|| ExitCookie::in_register(n, exit.stack_change)),
+        CountAt::Stack(words) => Some(ExitCookie::on_stack(words, exit.stack_change)),
+    }
 }
 
 fn explain_program(error: ProgramError, function: &'static str, offset: u64) -> AttachError {

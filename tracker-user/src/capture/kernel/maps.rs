@@ -5,7 +5,7 @@ use std::io;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use tracker_common::{
     Counter,
-    state::{Connection, ConnectionKey, verdict},
+    state::{CALL_BYTES, Connection, ConnectionKey, GoCallKey, verdict},
 };
 
 use crate::capture::{ConnectionId, Verdict};
@@ -42,19 +42,27 @@ impl Verdicts {
     }
 }
 
-/// The connections that the kernel side knows.
+/// The connections that the kernel side knows, and what else it keeps for a process.
 #[derive(Debug)]
-pub struct Connections(HashMap<MapData, ConnectionKey, Connection>);
+pub struct Connections {
+    known: HashMap<MapData, ConnectionKey, Connection>,
+    /// A thread that exits takes its call with it, but a goroutine ends unseen. The values are the
+    /// kernel side's own, and only taken out.
+    go_calls: HashMap<MapData, GoCallKey, [u8; CALL_BYTES]>,
+}
 
 impl Connections {
-    pub(super) const fn new(map: HashMap<MapData, ConnectionKey, Connection>) -> Self {
-        Self(map)
+    pub(super) const fn new(
+        known: HashMap<MapData, ConnectionKey, Connection>,
+        go_calls: HashMap<MapData, GoCallKey, [u8; CALL_BYTES]>,
+    ) -> Self {
+        Self { known, go_calls }
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.keys().filter(Result::is_ok).count()
+        self.known.keys().filter(Result::is_ok).count()
     }
 
     /// Forgets the connections of processes of which `is_gone` says so, lest a later process with
@@ -62,9 +70,15 @@ impl Connections {
     /// then, for all processes that have gone since.
     pub fn forget(&mut self, mut is_gone: impl FnMut(u32) -> bool) -> usize {
         // Removing what an iterator stands on would start it over.
+        let calls: Vec<GoCallKey> =
+            self.go_calls.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
+        for key in calls {
+            // One that is not there any more has returned.
+            let _ = self.go_calls.remove(&key);
+        }
         let gone: Vec<ConnectionKey> =
-            self.0.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
-        gone.iter().filter(|key| self.0.remove(key).is_ok()).count()
+            self.known.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
+        gone.iter().filter(|key| self.known.remove(key).is_ok()).count()
     }
 }
 

@@ -46,7 +46,7 @@ pub struct KernelConfig {
     /// Connections that are known at a time. The least recently used goes when they are more, and
     /// counts as a new connection when it is used again.
     pub max_connections: u32,
-    /// Threads that can be followed at a time. Calls of others are counted as lost.
+    /// Threads that can be followed at a time, and as many goroutines. Calls of others are counted as lost.
     pub max_threads: u32,
     /// Whether the kernel side writes messages, for [`Kernel::take_log`]. Costs nothing where not:
     /// the verifier removes them.
@@ -180,6 +180,7 @@ impl Kernel {
             .map_max_entries("CONNECTIONS", max_connections.max(1))
             .map_max_entries("VERDICTS", max_connections.max(1))
             .map_max_entries("CALLS", max_threads.max(1).saturating_mul(2)) // one a direction
+            .map_max_entries("GO_CALLS", max_threads.max(1))
             .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
             .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
             .override_global(aya_log::LEVEL, &log_level, true)
@@ -189,8 +190,11 @@ impl Kernel {
         tracing::info!(by = %attachment, "probes are attached");
         let mut kernel = Self { ebpf, multi, attachment };
         if kernel.multi.is_none() {
-            for name in programs::ALL.iter().flat_map(|p| [p.entry, p.on_return, p.free]) {
-                kernel.probe(name)?.load().map_err(|source| rejected(name, source))?;
+            for name in programs::ALL.iter().flat_map(|programs| programs.plain()) {
+                let program = kernel.probe(name)?;
+                if program.fd().is_err() {
+                    program.load().map_err(|source| rejected(name, source))?;
+                }
             }
         }
         for (name, tracepoint) in TRACEPOINTS {
@@ -241,7 +245,7 @@ impl Kernel {
     ///
     /// Fails when it was taken before.
     pub fn take_connections(&mut self) -> Result<Connections, LoadError> {
-        Ok(Connections::new(self.take_map("CONNECTIONS")?))
+        Ok(Connections::new(self.take_map("CONNECTIONS")?, self.take_map("GO_CALLS")?))
     }
 
     /// Takes the reader of the kernel side's messages out.

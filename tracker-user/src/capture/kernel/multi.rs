@@ -28,10 +28,7 @@ use aya_obj::{
     generated::{bpf_cmd, bpf_prog_type},
 };
 
-use super::{
-    Attachment,
-    programs::{self, Programs},
-};
+use super::{Attachment, programs};
 
 // `enum bpf_attach_type` (`include/uapi/linux/bpf.h`); aya-obj's is older than the second.
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
@@ -152,12 +149,15 @@ impl Multi {
         let linked = link(object, ebpf)?;
         let mut programs = HashMap::new();
         let mut links_exist = false;
-        for Programs { entry, on_return, session, free } in programs::ALL {
-            let session = session.filter(|_| kind == Attachment::Session);
-            let plain = [entry, on_return, free].map(|name| (*name, BPF_TRACE_UPROBE_MULTI));
+        for layout in programs::ALL {
+            let session = layout.session.filter(|_| kind == Attachment::Session);
+            let plain = layout.plain().map(|name| (name, BPF_TRACE_UPROBE_MULTI));
             for (name, attach_type) in
                 session.map(|name| (name, BPF_TRACE_UPROBE_SESSION)).into_iter().chain(plain)
             {
+                if programs.contains_key(name) {
+                    continue; // It serves another layout as well.
+                }
                 let program = load(&linked, name, attach_type)?;
                 if attach_type == wanted && !links_exist {
                     links_exist = program.links_exist();

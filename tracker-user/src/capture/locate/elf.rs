@@ -93,18 +93,15 @@ pub enum ElfError {
 
 /// A loadable part of the file.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
-    address: u64,
-    offset: u64,
-    length: u64,
-    executable: bool,
-}
-
-/// A symbol table and its string table, as file ranges.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SymbolTable {
-    pub(super) symbols: (u64, u64),
-    pub(super) strings: (u64, u64),
+pub(super) struct Segment {
+    /// Virtual address of its first byte.
+    pub(super) address: u64,
+    /// Where in the file that is.
+    pub(super) offset: u64,
+    /// Bytes in the file.
+    pub(super) length: u64,
+    /// Whether it holds code.
+    pub(super) executable: bool,
 }
 
 /// Where the names of the sections are, and by position of the name in there each section's file range.
@@ -112,6 +109,13 @@ pub(super) struct SymbolTable {
 struct SectionNames {
     strings: (u64, u64),
     sections: Vec<(u32, (u64, u64))>,
+}
+
+/// A symbol table and its string table, as file ranges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SymbolTable {
+    pub(super) symbols: (u64, u64),
+    pub(super) strings: (u64, u64),
 }
 
 /// The headers of an ELF file, and the means to read the rest.
@@ -177,6 +181,11 @@ impl<'a> Image<'a> {
     pub(super) fn code_length(&self) -> u64 {
         let code = self.segments.iter().filter(|segment| segment.executable);
         code.fold(0, |sum, segment| sum.saturating_add(segment.length))
+    }
+
+    /// What is loaded of it.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The file range of the section of this name, if there is one.

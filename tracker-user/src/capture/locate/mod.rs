@@ -8,6 +8,7 @@ mod debugdata;
 mod elf;
 mod funnel;
 mod gnutls;
+mod go;
 mod nss;
 mod openssl;
 mod probe;
@@ -69,7 +70,7 @@ pub trait Locator: Sync {
 }
 
 /// All locators, the cheapest first.
-const LOCATORS: [&dyn Locator; 3] = [&openssl::BySymbol, &gnutls::GnuTls, &nss::Nss];
+const LOCATORS: [&dyn Locator; 4] = [&openssl::BySymbol, &gnutls::GnuTls, &nss::Nss, &go::CryptoTls];
 
 /// Everything that the locators find in a file; empty for a file without TLS, and for what is no ELF file.
 #[must_use]

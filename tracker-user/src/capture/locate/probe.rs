@@ -119,7 +119,7 @@ pub(super) fn cheapest(code: &[u8], address: u64, need: Need) -> Option<Point> {
 }
 
 /// Whether the kernel emulates an instruction.
-fn is_emulated(instruction: &Instruction, bytes: &[u8]) -> bool {
+pub(super) fn is_emulated(instruction: &Instruction, bytes: &[u8]) -> bool {
     match instruction.code() {
         // With a REX prefix at most: the kernel refuses to emulate longer forms.
         Code::Push_r64 => matches!(bytes, [0x50..=0x57] | [0x41, 0x50..=0x57]),
