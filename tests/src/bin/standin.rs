@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result};
 use llm_tracker_tests::standin::StandIn;
 
 fn main() -> Result<()> {
-    let authority = std::env::args_os().nth(1).context("which file is the certificate authority to go to?")?;
+    let authority =
+        std::env::args_os().nth(1).context("which file is the certificate authority to go to?")?;
     let standin = StandIn::start()?;
     std::fs::copy(standin.identity().authority(), authority)?;
     println!("{} http://{}", standin.url(), standin.plain_address());

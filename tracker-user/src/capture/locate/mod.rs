@@ -10,6 +10,7 @@ mod elf;
 mod functions;
 mod funnel;
 mod gnutls;
+mod known;
 mod nss;
 mod openssl;
 mod openssl_stripped;
@@ -22,6 +23,7 @@ mod values;
 mod walk;
 
 pub use elf::{Architecture, ElfError, Image, Source};
+pub use known::Known;
 
 use super::HookPlan;
 
