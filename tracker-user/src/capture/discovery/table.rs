@@ -16,8 +16,8 @@ use super::report::{Counters, ObjectReport, ProcessEvent};
 use super::{Attach, Config, standing};
 use crate::capture::locate::{Known, Located};
 
-/// Files remembered as seen or as without TLS; past that, all are forgotten and judged anew.
-const MAX_DISMISSED: usize = 64 * 1024;
+/// Files remembered as seen or as judged; past that, all are forgotten and judged anew.
+const MAX_REMEMBERED: usize = 64 * 1024;
 /// Files from this size on are judged elsewhere: to search the largest takes about a second, in which a
 /// small library would be hooked too late.
 const LARGE: u64 = 8 << 20;
@@ -75,7 +75,8 @@ pub(super) struct Table<A: Attach> {
     inhabitants: HashMap<u64, u32>,
     objects: HashMap<Identity, Object<A::Link>>,
     processes: HashMap<u32, Process>,
-    dismissed: HashMap<Identity, Version>,
+    /// What was found in files, so that those that come back are hooked at once.
+    judged: HashMap<Identity, (Version, Vec<Located>)>,
     known: Known,
     /// Names of files that were reached before: if one of these cannot be, nothing new is missed.
     reached: HashSet<Alias>,
@@ -96,7 +97,7 @@ impl<A: Attach> Table<A> {
             inhabitants: HashMap::new(),
             objects: HashMap::new(),
             processes: HashMap::new(),
-            dismissed: HashMap::new(),
+            judged: HashMap::new(),
             known: Known::default(),
             reached: HashSet::new(),
             postponed: VecDeque::new(),
@@ -148,7 +149,8 @@ impl<A: Attach> Table<A> {
     pub(super) fn settle(&mut self, large: Large, located: Vec<Located>) {
         let Large { pid, mapping, namespace, file, identity, version } = large;
         self.drop_object(identity);
-        let judged = self.take_in(&file, Path::new(&mapping.path), namespace, (identity, version), located);
+        self.remember(identity, version, located);
+        let judged = self.take_in(&file, Path::new(&mapping.path), namespace, identity, version);
         if let Some(identity) = judged
             && file::find(pid, &mapping).is_ok_and(|found| found.identity == identity)
         {
@@ -217,7 +219,7 @@ impl<A: Attach> Table<A> {
             let Ok(found) = file::at(path.clone()) else { continue };
             if self.objects.get(&found.identity).is_some_and(|object| object.version == found.version) {
                 standing.insert(found.identity);
-            } else if self.dismissed.get(&found.identity) != Some(&found.version)
+            } else if self.found_in(found.identity, found.version).is_none_or(|located| !located.is_empty())
                 && let Ok((file, identity, version)) = file::open(&found)
             {
                 self.drop_object(identity);
@@ -260,11 +262,10 @@ impl<A: Attach> Table<A> {
             if known == Some(found.version) {
                 return Ok(Behind::Object(found.identity));
             }
-            if self.dismissed.get(&found.identity) == Some(&found.version) {
-                return Ok(Behind::Nothing);
-            }
-            if found.version.size >= LARGE {
-                return Ok(Behind::Unknown);
+            match self.found_in(found.identity, found.version) {
+                Some([]) => return Ok(Behind::Nothing),
+                None if found.version.size >= LARGE => return Ok(Behind::Unknown),
+                _ => {}
             }
             let (file, identity, version) = file::open(&found)?;
             if known.is_some() {
@@ -276,7 +277,7 @@ impl<A: Attach> Table<A> {
             Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
         if behind.is_ok() {
-            if self.reached.len() >= MAX_DISMISSED {
+            if self.reached.len() >= MAX_REMEMBERED {
                 self.reached.clear();
             }
             self.reached.insert(mapping.alias);
@@ -284,6 +285,12 @@ impl<A: Attach> Table<A> {
             self.counters.unreachable += 1;
         }
         behind
+    }
+
+    /// What was found in a file when it was judged; `None` where it was not, or has changed since.
+    fn found_in(&self, identity: Identity, version: Version) -> Option<&[Located]> {
+        let (judged, located) = self.judged.get(&identity)?;
+        (*judged == version).then_some(located)
     }
 
     fn judge(
@@ -294,27 +301,31 @@ impl<A: Attach> Table<A> {
         identity: Identity,
         version: Version,
     ) -> Option<Identity> {
-        let located = self.known.locate(file, version.size);
-        self.take_in(file, path, namespace, (identity, version), located)
+        if self.found_in(identity, version).is_none() {
+            let located = self.known.locate(file, version.size);
+            self.remember(identity, version, located);
+        }
+        self.take_in(file, path, namespace, identity, version)
     }
 
-    /// Remembers what was found in a file, and hooks it.
+    fn remember(&mut self, identity: Identity, version: Version, located: Vec<Located>) {
+        self.counters.judged += 1;
+        if self.judged.len() >= MAX_REMEMBERED {
+            self.judged.clear();
+        }
+        self.judged.insert(identity, (version, located));
+    }
+
+    /// Hooks what was found in a file, if anything.
     fn take_in(
         &mut self,
         file: &File,
         path: &Path,
         namespace: Option<u64>,
-        (identity, version): (Identity, Version),
-        located: Vec<Located>,
+        identity: Identity,
+        version: Version,
     ) -> Option<Identity> {
-        self.counters.judged += 1;
-        if located.is_empty() {
-            if self.dismissed.len() >= MAX_DISMISSED {
-                self.dismissed.clear();
-            }
-            self.dismissed.insert(identity, version);
-            return None;
-        }
+        let located = self.found_in(identity, version).filter(|located| !located.is_empty())?.to_vec();
         if self.objects.len() >= self.max_objects {
             self.counters.over_limit += 1;
             return None;

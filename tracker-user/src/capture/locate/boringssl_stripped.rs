@@ -101,12 +101,19 @@ fn plan(image: &Image<'_>, ends: &[u64]) -> Result<HookPlan, Reason> {
         let hook = probe::hook(image, kind, name, address, Transferred::Returned);
         hooks.push(hook.ok_or(Reason::NoProbePoint)?);
     }
-    // `SSL_free` raises nothing. But every connection begins with a handshake, also one that reuses
-    // the memory of another: that ends the other one. `SSL_connect` and `SSL_accept` may contain what
-    // they call.
-    hooks.extend(raising(&raised, &HANDSHAKE).filter_map(|address| {
-        probe::hook(image, HookKind::Free, "SSL_do_handshake", address, Transferred::Returned)
-    }));
+    // `SSL_free` raises nothing. But every connection begins with a handshake, also one that lies at the
+    // address of another: that ends the other one. `SSL_connect` and `SSL_accept` may contain what they
+    // call. A handshake that is asked for again when it is over would end the connection too early;
+    // nobody does.
+    let ends: Vec<_> = raising(&raised, &HANDSHAKE)
+        .filter_map(|address| {
+            probe::hook(image, HookKind::Free, "SSL_do_handshake", address, Transferred::Returned)
+        })
+        .collect();
+    if ends.is_empty() {
+        return Err(Reason::NotLocated("no function raises the error of SSL_do_handshake"));
+    }
+    hooks.extend(ends);
     Ok(HookPlan { stack: STACK, hooks })
 }
 

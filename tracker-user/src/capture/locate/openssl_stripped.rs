@@ -89,10 +89,13 @@ fn plan(image: &Image<'_>, [reads, writes, files]: [Vec<u64>; 3]) -> Result<Hook
         let hook = probe::hook(image, kind, function.name, address, Transferred::StoredThrough(count));
         hooks.push(hook.ok_or(Reason::NoProbePoint)?);
     }
+    // Without it, what comes at the address of one connection later would be taken for its continuation.
     let mut frees = functions.iter().filter(|(_, walk)| frees_connection(walk, &files));
-    if let (Some((&address, _)), None) = (frees.next(), frees.next()) {
-        hooks.extend(probe::hook(image, HookKind::Free, "SSL_free", address, Transferred::Returned));
-    }
+    let (Some((&address, _)), None) = (frees.next(), frees.next()) else {
+        return Err(Reason::NotLocated("not exactly one function frees a connection as SSL_free does"));
+    };
+    let hook = probe::hook(image, HookKind::Free, "SSL_free", address, Transferred::Returned);
+    hooks.push(hook.ok_or(Reason::NoProbePoint)?);
     Ok(HookPlan { stack: STACK, hooks })
 }
 
