@@ -116,15 +116,18 @@ impl<A: Attach> Table<A> {
     pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
         match self.identify(pid, &mapping) {
             Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
-            Ok(Behind::Unknown) => self.postpone(pid, mapping),
+            Ok(Behind::Unknown) => {
+                // Before those that were there already: this one's first call may be near.
+                self.postponed.push_front((pid, mapping));
+                self.limit_postponed();
+            }
             Ok(Behind::Nothing) | Err(_) => {}
         }
     }
 
-    fn postpone(&mut self, pid: u32, mapping: Mapping) {
-        if self.postponed.len() < MAX_POSTPONED {
-            self.postponed.push_back((pid, mapping));
-        } else {
+    fn limit_postponed(&mut self) {
+        if self.postponed.len() > MAX_POSTPONED {
+            self.postponed.pop_back();
             self.counters.unreachable += 1;
         }
     }
@@ -199,7 +202,10 @@ impl<A: Attach> Table<A> {
                 identities.insert(mapping.alias, behind);
                 match behind {
                     Behind::Object(identity) => drop(held.insert(identity, mapping)),
-                    Behind::Unknown => self.postpone(pid, mapping),
+                    Behind::Unknown => {
+                        self.postponed.push_back((pid, mapping));
+                        self.limit_postponed();
+                    }
                     Behind::Nothing => {}
                 }
             }

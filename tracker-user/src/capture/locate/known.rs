@@ -81,3 +81,73 @@ impl Known {
         Ok(hasher.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::capture::locate::Reason;
+
+    /// A file that counts the bytes that are read of it.
+    struct Counting {
+        bytes: Vec<u8>,
+        read: Cell<usize>,
+    }
+
+    impl Source for Counting {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            let read = self.bytes.as_slice().read_at(offset, buffer)?;
+            self.read.set(self.read.get() + read);
+            Ok(read)
+        }
+    }
+
+    /// One page of constants, with a name in them that a stack is known by.
+    fn file() -> Counting {
+        let mut bytes = vec![0; 3 * PIECE];
+        bytes[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0");
+        bytes[0x20] = 0x40; // One program header, behind the file's:
+        bytes[0x36] = 56;
+        bytes[0x38] = 1;
+        bytes[0x40] = 1; // all of it is loaded,
+        bytes[0x44] = 4; // to be read,
+        bytes[0x60..0x68].copy_from_slice(&(3 * PIECE as u64).to_le_bytes());
+        bytes[0x200..0x20e].copy_from_slice(b"ssl/ssl_lib.cc");
+        Counting { bytes, read: Cell::new(0) }
+    }
+
+    #[test]
+    fn the_same_bytes_are_searched_once() {
+        let mut known = Known::default();
+        let (first, second) = (file(), file());
+        let size = first.bytes.len();
+        let found = known.locate(&first, size as u64);
+        assert!(matches!(found[..], [Located { plan: Err(Reason::NotLocated(_)), .. }]), "{found:?}");
+        assert!(first.read.get() > 2 * size, "searched, and then hashed");
+        assert_eq!(known.locate(&second, size as u64), found);
+        assert!(second.read.get() <= size + 4096, "hashed only: {}", second.read.get());
+    }
+
+    #[test]
+    fn a_file_with_the_same_beginning_and_size_is_another() {
+        let mut known = Known::default();
+        let (first, mut second) = (file(), file());
+        let size = first.bytes.len() as u64;
+        assert_eq!(known.locate(&first, size).len(), 1);
+        let last = second.bytes.len() - 1;
+        second.bytes[last] = 1;
+        assert_eq!(known.locate(&second, size).len(), 1);
+        assert!(second.read.get() as u64 > 2 * size, "searched: {}", second.read.get());
+    }
+
+    #[test]
+    fn where_nothing_was_found_nothing_is_hashed() {
+        let mut known = Known::default();
+        let mut first = file();
+        first.bytes[0x200] = b'x';
+        let size = first.bytes.len();
+        assert_eq!(known.locate(&first, size as u64), []);
+        assert!(known.files.is_empty());
+    }
+}

@@ -117,6 +117,8 @@ pub fn locate(source: &dyn Source) -> Vec<Located> {
 }
 
 #[cfg(test)]
+mod search_tests;
+#[cfg(test)]
 mod stripped_tests;
 #[cfg(test)]
 mod tests;

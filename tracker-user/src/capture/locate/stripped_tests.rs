@@ -325,6 +325,21 @@ fn the_libssl_of_this_system_inside_a_stripped_program() {
     }
 }
 
+/// The real thing with its tables taken away, against what its symbols say.
+#[test]
+fn the_libssl_of_this_system_without_symbols() {
+    let Ok(mut bytes) = fs::read("/usr/lib/x86_64-linux-gnu/libssl.so.3") else {
+        eprintln!("SKIPPED: no libssl.so.3 here");
+        return;
+    };
+    let named = locate(&bytes.as_slice());
+    bytes[0x28..0x30].fill(0); // Where the section headers are, and how many.
+    bytes[0x3c..0x40].fill(0);
+    let found = locate(&bytes.as_slice());
+    assert!(found[0].plan.is_ok());
+    assert_eq!(found, named);
+}
+
 #[test]
 fn what_could_be_two_functions_is_neither() {
     let folder = tempfile::tempdir().unwrap();
