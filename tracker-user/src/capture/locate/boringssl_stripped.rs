@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::elf::{ElfError, Image};
+use super::elf::Image;
 use super::functions;
 use super::probe;
 use super::references;
@@ -160,7 +160,7 @@ fn consumer(
     image: &Image<'_>,
     functions: &BTreeMap<u64, Walk>,
     peeks: &[u64],
-) -> Result<Option<u64>, ElfError> {
+) -> Result<Option<u64>, Reason> {
     let consumes = |address: &u64| functions.get(address).is_some_and(|walk| walk.stores_after_copy);
     if let Some(read) = only(peeks.iter().copied().filter(consumes)) {
         return Ok(Some(read));

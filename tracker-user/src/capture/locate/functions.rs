@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::Reason;
 use super::elf::{ElfError, Image};
 use super::references::{self, Kind, Reference};
 use super::unwind;
@@ -12,6 +13,11 @@ use super::walk::Walk;
 const REACH: u64 = 8 * 1024;
 /// Beginnings tried for one place.
 const MAX_CANDIDATES: usize = 32;
+/// Places looked at and instructions followed in one file; of the largest that are known, two hundred
+/// and fifty thousand. What takes more was made to.
+const MAX_PLACES: usize = 4096;
+const MAX_STEPS: u64 = 2_000_000;
+const TOO_MUCH: Reason = Reason::NotLocated("there is too much code to follow");
 
 /// The functions that places are in, by their first addresses, each followed along its paths.
 ///
@@ -20,36 +26,37 @@ const MAX_CANDIDATES: usize = 32;
 /// place.
 ///
 /// # Errors
-/// [`ElfError::Io`] where the file cannot be read.
-pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, Walk>, ElfError> {
+/// [`Reason::Unreadable`], and [`Reason::NotLocated`] where it would take too long.
+pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, Walk>, Reason> {
+    if places.len() > MAX_PLACES {
+        return Err(TOO_MUCH);
+    }
+    let mut budget = MAX_STEPS;
     let mut functions = BTreeMap::new();
     let mut unknown: Vec<u64> = Vec::new();
     for &place in places {
-        match unwind::function(image, place) {
-            Some(range) => {
-                let start = range.start;
-                let walk = functions.entry(start).or_insert_with(|| Walk::new(image, range));
-                if !walk.passes(place) {
-                    unknown.push(place);
-                }
-            }
-            None => unknown.push(place),
+        let function = unwind::function(image, place).is_some_and(|range| {
+            let start = range.start;
+            functions.entry(start).or_insert_with(|| Walk::new(image, range, &mut budget)).passes(place)
+        });
+        if !function {
+            unknown.push(place);
         }
     }
     let entries = entries(image, &unknown)?;
     for place in unknown {
-        let before = entries.iter().rev().skip_while(|entry| **entry > place);
-        for (start, end) in before.take(MAX_CANDIDATES).map(|start| (*start, start.saturating_add(REACH))) {
-            if place - start > REACH {
-                break;
-            }
+        let (before, after) = entries.split_at(entries.partition_point(|entry| *entry <= place));
+        for &start in before.iter().rev().take(MAX_CANDIDATES).take_while(|start| place - **start <= REACH) {
             // A function ends where the next begins, as far as that is known.
-            let next = entries.iter().find(|entry| **entry > place).copied().unwrap_or(end);
-            let walk = functions.entry(start).or_insert_with(|| Walk::new(image, start..end.min(next)));
+            let end = start.saturating_add(REACH).min(after.first().copied().unwrap_or(u64::MAX));
+            let walk = functions.entry(start).or_insert_with(|| Walk::new(image, start..end, &mut budget));
             if walk.is_function() && walk.passes(place) {
                 break;
             }
         }
+    }
+    if budget == 0 {
+        return Err(TOO_MUCH);
     }
     functions
         .retain(|_, walk: &mut Walk| walk.is_function() && places.iter().any(|place| walk.passes(*place)));

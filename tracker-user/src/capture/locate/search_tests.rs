@@ -6,6 +6,7 @@ use object::{Object as _, ObjectSymbol as _};
 
 use super::elf::Image;
 use super::references::{self, Kind, Reference};
+use super::{Located, Reason, locate};
 use super::{strings, unwind};
 
 const READ: u32 = 4;
@@ -118,7 +119,27 @@ fn what_has_no_such_opcode_is_no_reference() {
         let file = elf(&[(READ | EXECUTE, &code), (READ, &[0; 64])]);
         let source = file.as_slice();
         let image = Image::parse(&source).unwrap();
-        assert_eq!(references::find(&image, &[target..target + 1]).unwrap(), [], "{opcode:x?}");
+        assert_eq!(references::taking(&image, &[target]).unwrap(), [0_u64; 0], "{opcode:x?}");
+    }
+}
+
+/// Thousands of references, each of which could be in a function of its own.
+#[test]
+fn a_file_that_is_made_to_take_long_is_given_up() {
+    let text = b"ssl/ssl_lib.cc\0";
+    for count in [4000_i32, 5000] {
+        let mut code = Vec::new();
+        for n in 0..count {
+            let lea = BASE + code.len() as u64 + 7;
+            code.extend_from_slice(&[0x48, 0x8d, 0x3d]); // lea rdi, [rip + ...]
+            code.extend_from_slice(&((BASE + 0x10_0000 - lea) as u32).to_le_bytes());
+            code.extend_from_slice(&[0x74, 0xf7, 0x75, 0xf5]); // je, jne: back
+            code.push(0xe8); // call of something a little before
+            code.extend_from_slice(&(-(n % 100) * 16).to_le_bytes());
+        }
+        let file = elf(&[(READ | EXECUTE, &code), (READ, text)]);
+        let found = locate(&file.as_slice());
+        let [Located { plan: Err(Reason::NotLocated(_)), .. }] = found[..] else { panic!("{found:?}") };
     }
 }
 

@@ -11,13 +11,13 @@ use super::values::{Registers, Value};
 
 /// Code of one function; what is larger is not followed to its end.
 const MAX_CODE: u64 = 16 * 1024;
-/// Instructions followed in one function, all paths together.
-const MAX_STEPS: usize = 50_000;
+/// Instructions followed in one function, all paths together; real ones take a tenth.
+const MAX_STEPS: u64 = 50_000;
 /// States in which one place is passed.
 const MAX_STATES: usize = 32;
 
 /// A call, or a jump out of the function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Call {
     /// The instruction.
     pub(super) at: u64,
@@ -34,7 +34,7 @@ pub(super) struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// Each distinct call.
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: HashSet<Call>,
     /// Whether it writes to memory that is not on its stack after it has called something on its second
     /// argument, as it does to copy into a buffer.
     pub(super) stores_after_copy: bool,
@@ -47,8 +47,9 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Follows a function whose extent is known, or from its start on.
-    pub(super) fn new(image: &Image<'_>, function: Range<u64>) -> Self {
+    /// Follows a function whose extent is known, or from its start on, and takes the instructions off
+    /// `budget`.
+    pub(super) fn new(image: &Image<'_>, function: Range<u64>, budget: &mut u64) -> Self {
         let end = function.end.min(function.start.saturating_add(MAX_CODE));
         let limit = usize::try_from(end.saturating_sub(function.start)).unwrap_or(0);
         let code = image.code(function.start, limit);
@@ -58,14 +59,16 @@ impl Walk {
             end: function.start.saturating_add(code.len() as u64),
             seen: HashMap::new(),
             info: InstructionInfoFactory::new(),
-            left: MAX_STEPS,
+            left: MAX_STEPS.min(*budget),
             walk: Self::default(),
         };
+        let whole = walker.left;
         let mut paths =
             vec![Path { at: function.start, registers: Registers::on_entry(), done: Done::default() }];
         while let Some(path) = paths.pop() {
             walker.follow(path, &mut paths);
         }
+        *budget -= whole - walker.left;
         walker.walk
     }
 
@@ -104,7 +107,7 @@ struct Walker<'c> {
     end: u64,
     seen: HashMap<u64, HashSet<u64>>,
     info: InstructionInfoFactory,
-    left: usize,
+    left: u64,
     walk: Walk,
 }
 
@@ -197,9 +200,7 @@ impl Walker<'_> {
             arguments: registers.arguments(),
             aligned,
         };
-        if !self.walk.calls.contains(&call) {
-            self.walk.calls.push(call.clone());
-        }
+        self.walk.calls.insert(call.clone());
         call
     }
 }
