@@ -16,7 +16,7 @@ const MAX_CANDIDATES: usize = 32;
 /// Places looked at and instructions followed in one file; of the largest that are known, two hundred
 /// and fifty thousand. What takes more was made to.
 const MAX_PLACES: usize = 4096;
-const MAX_STEPS: u64 = 2_000_000;
+const MAX_STEPS: u64 = 250_000;
 const TOO_MUCH: Reason = Reason::NotLocated("there is too much code to follow");
 
 /// The functions that places are in, by their first addresses, each followed along its paths.

@@ -14,7 +14,9 @@ const MAX_CODE: u64 = 16 * 1024;
 /// Instructions followed in one function, all paths together; real ones take a tenth.
 const MAX_STEPS: u64 = 50_000;
 /// States in which one place is passed.
-const MAX_STATES: usize = 32;
+const MAX_STATES: usize = 16;
+/// Calls remembered of one function.
+const MAX_CALLS: usize = 1024;
 
 /// A call, or a jump out of the function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -200,7 +202,9 @@ impl Walker<'_> {
             arguments: registers.arguments(),
             aligned,
         };
-        self.walk.calls.insert(call.clone());
+        if self.walk.calls.len() < MAX_CALLS {
+            self.walk.calls.insert(call.clone());
+        }
         call
     }
 }
