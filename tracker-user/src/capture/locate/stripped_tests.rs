@@ -352,6 +352,31 @@ fn what_could_be_two_functions_is_neither() {
     }
 }
 
+/// Where the compiler has moved what raises errors out of the functions, the parts that do are no functions:
+/// a probe there would see errors only.
+#[test]
+fn what_was_moved_out_of_a_function_is_not_taken_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved =
+        BORING.replace("extern void ERR_put_error", "extern __attribute__((cold)) void ERR_put_error");
+    for layout in LAYOUTS {
+        let flags = [&["-O2", "-freorder-blocks-and-partition"], layout].concat();
+        let Some(path) = compile(folder.path(), &moved, &flags) else { return };
+        let parts = Command::new("nm").arg(&path).output().unwrap();
+        assert!(String::from_utf8_lossy(&parts.stdout).contains("SSL_write.cold"), "nothing was moved");
+        let truth = offsets(&path, ["SSL_read", "SSL_write", "SSL_do_handshake"]);
+        strip(&path);
+        match only(&path).plan {
+            Err(reason) => assert!(matches!(reason, Reason::NotLocated(_)), "{layout:?}: {reason}"),
+            Ok(plan) => {
+                for (hook, offset) in plan.hooks.iter().zip(truth) {
+                    assert_at(hook, offset, &format!("{layout:?}"));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn names_without_functions_are_a_stack_that_is_not_hooked() {
     let folder = tempfile::tempdir().unwrap();
