@@ -181,6 +181,40 @@ pub fn run_wget(standin: &StandIn, path: &str, body: &Value) -> Result<Finished>
     Child::spawn(command, LIMIT)?.wait()?.success()
 }
 
+/// A program with all of libssl inside and without symbols, made in `folder`: `clients/linked.c`.
+///
+/// # Errors
+///
+/// Where there is no C compiler, or no libssl to link with.
+pub fn linked(folder: &Path) -> Result<PathBuf> {
+    let program = folder.join("linked");
+    let mut command = Command::new("gcc");
+    command.args(["-O2", "-w", "-static", "-s", "-o"]).arg(&program).arg(script_path("linked.c"));
+    command.args(["-lssl", "-lcrypto"]);
+    Child::spawn(command, LIMIT)?.wait()?.success()?;
+    Ok(program)
+}
+
+/// Such a program, which is waiting for `SIGUSR1` to send its requests: to read the answers or to leave in
+/// their midst, and the bodies.
+///
+/// # Errors
+///
+/// Where it cannot be started.
+pub fn run_linked(
+    standin: &StandIn,
+    program: &Path,
+    path: &str,
+    requests: &[(&str, Value)],
+) -> Result<Child> {
+    let mut command = command(standin, program);
+    command.arg(standin.address().port().to_string()).arg(standin.identity().authority()).arg(path);
+    for (manner, body) in requests {
+        command.arg(manner).arg(body.to_string());
+    }
+    Child::spawn(command, LIMIT)
+}
+
 /// `openssl s_client` with a raw request on its standard input: another libssl program than curl.
 ///
 /// # Errors

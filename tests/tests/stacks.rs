@@ -1,10 +1,15 @@
-//! TLS stacks that are not OpenSSL's, each in a real client: seen as well as curl.
+//! TLS stacks that are no libssl with its symbols, each in a real client: seen as well as curl.
 
-use anyhow::Result;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
 use llm_tracker_tests::{
     client,
     compare::{all_exact, made_by},
-    daemon::Daemon,
+    daemon::{Daemon, SOON},
     scenario::Scenario,
     standin::StandIn,
 };
@@ -22,6 +27,51 @@ fn wget_speaks_through_gnutls() -> Result<()> {
     }
     let objects = daemon.metrics()?.sum("llm_tracker_tls_objects", &[("stack", "gnutls")]);
     assert!(objects >= 1.0, "it was another stack");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// OpenSSL inside a program that has lost its symbols. The connection that is left in the middle of its
+/// answer and the next one lie at the same address: neither is taken for the other.
+#[test]
+fn a_stripped_program_with_openssl_inside() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let folder = tempfile::tempdir()?;
+    let program = client::linked(folder.path())?;
+    let scenario = Scenario::new(123, 45).cached(40).reasoning(7);
+    let left = Scenario { size: Some(20_000), chunks: Some(20), ..Scenario::new(900, 800) };
+    let hooked = |daemon: &Daemon| -> Result<f64> {
+        Ok(daemon.metrics()?.sum("llm_tracker_tls_objects", &[("stack", "openssl"), ("state", "hooked")]))
+    };
+    let before = hooked(&daemon)?;
+    let requests = [
+        ("read", client::chat(&scenario.clone().tag("a").model())),
+        ("leave", client::chat_stream(&left.model())),
+        ("read", client::chat_stream(&scenario.clone().tag("b").model())),
+        ("leave", client::chat_stream(&left.model())),
+        ("read", client::chat(&scenario.tag("c").model())),
+    ];
+    let client = client::run_linked(&standin, &program, "/v1/chat/completions", &requests)?;
+    let deadline = Instant::now() + SOON;
+    while hooked(&daemon)? <= before {
+        ensure!(Instant::now() < deadline, "the program was not hooked");
+        thread::sleep(Duration::from_millis(50));
+    }
+    client.signal(libc::SIGUSR1)?;
+    let finished = client.wait()?.success()?;
+    let calls = daemon.wait_for_pid(finished.pid, requests.len())?;
+    let left = left.model();
+    let (cut, whole): (Vec<_>, Vec<_>) =
+        calls.into_iter().partition(|call| call.model.as_deref() == Some(left.as_str()));
+    ensure!(whole.len() == 3 && cut.len() == 2, "{whole:?} {cut:?}");
+    all_exact(&whole, &standin)?;
+    for call in &whole {
+        made_by(call, "linked", &program.display().to_string())?;
+    }
+    for call in &cut {
+        ensure!(call.error.as_deref() == Some("interrupted"), "{call:?}");
+    }
     daemon.stop()?;
     Ok(())
 }

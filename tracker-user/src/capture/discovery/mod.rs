@@ -8,6 +8,7 @@
 //! minute, all processes are looked at again.
 
 mod file;
+mod judge;
 mod maps;
 mod object;
 mod programs;
@@ -32,7 +33,9 @@ use rustix::event::{EventfdFlags, eventfd};
 pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 
+use super::locate::locate;
 use super::{Attached, Hook};
+use judge::Judge;
 use table::Table;
 use worker::{Shared, Worker};
 
@@ -122,9 +125,10 @@ impl Discovery {
         let shared = Arc::new(Shared {
             snapshot: Mutex::default(),
             stop: AtomicBool::new(false),
-            wake: eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?,
         });
-        let mut worker = Worker::new(config, attacher, sink, Arc::clone(&shared));
+        let judge = Judge::start(Arc::clone(&shared))?;
+        let mut worker = Worker::new(config, attacher, sink, judge, Arc::clone(&shared));
         worker.look_around();
         let thread = thread::Builder::new().name("discovery".to_owned()).spawn(move || worker.run())?;
         Ok(Handle { shared, thread: Some(thread) })
@@ -152,9 +156,7 @@ impl Handle {
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.shared.stop.store(true, Ordering::Release);
-        if let Err(error) = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes()) {
-            tracing::error!(%error, "discovery could not be woken; it stops at its next event");
-        }
+        self.shared.wake();
         if thread.join().is_err() {
             tracing::error!("discovery had ended by a panic");
         }
@@ -189,7 +191,10 @@ pub fn survey() -> Result<Snapshot, Error> {
     maps::check().map_err(Error::Proc)?;
     let mut table = Table::new(Nothing, &Config::default());
     table.sweep();
-    while table.catch_up() {}
+    while let Some(large) = table.next_large() {
+        let located = locate(&large.file);
+        table.settle(large, located);
+    }
     Ok(Snapshot { objects: table.report(), counters: table.counters, polling_because: None })
 }
 

@@ -14,12 +14,12 @@ use super::maps::{self, Alias, Mapping};
 use super::object::Object;
 use super::report::{Counters, ObjectReport, ProcessEvent};
 use super::{Attach, Config, standing};
-use crate::capture::locate;
+use crate::capture::locate::{Known, Located};
 
-/// Files remembered as seen or as without TLS; past that, all are forgotten and judged anew.
-const MAX_DISMISSED: usize = 64 * 1024;
-/// Files from this size on are judged when nothing else is to be done: to search the symbols of the
-/// largest takes a good part of a second, in which a small library would be hooked too late.
+/// Files remembered as seen or as judged; past that, all are forgotten and judged anew.
+const MAX_REMEMBERED: usize = 64 * 1024;
+/// Files from this size on are judged elsewhere: to search the largest takes about a second, in which a
+/// small library would be hooked too late.
 const LARGE: u64 = 8 << 20;
 /// Mappings of large files that can wait.
 const MAX_POSTPONED: usize = 4096;
@@ -41,6 +41,23 @@ enum Behind {
     Unknown,
 }
 
+/// A large file that is to be judged, and a process that maps it.
+pub(super) struct Large {
+    pid: u32,
+    mapping: Mapping,
+    namespace: Option<u64>,
+    pub(super) file: File,
+    identity: Identity,
+    pub(super) version: Version,
+}
+
+impl Large {
+    fn open(pid: u32, mapping: Mapping) -> io::Result<Self> {
+        let (file, identity, version) = file::open(&file::find(pid, &mapping)?)?;
+        Ok(Self { pid, mapping, namespace: maps::mount_namespace(pid), file, identity, version })
+    }
+}
+
 /// A process that maps TLS objects.
 struct Process {
     objects: HashMap<Identity, Mapping>,
@@ -58,7 +75,9 @@ pub(super) struct Table<A: Attach> {
     inhabitants: HashMap<u64, u32>,
     objects: HashMap<Identity, Object<A::Link>>,
     processes: HashMap<u32, Process>,
-    dismissed: HashMap<Identity, Version>,
+    /// What was found in files, so that those that come back are hooked at once.
+    judged: HashMap<Identity, (Version, Vec<Located>)>,
+    known: Known,
     /// Names of files that were reached before: if one of these cannot be, nothing new is missed.
     reached: HashSet<Alias>,
     postponed: VecDeque<(u32, Mapping)>,
@@ -78,7 +97,8 @@ impl<A: Attach> Table<A> {
             inhabitants: HashMap::new(),
             objects: HashMap::new(),
             processes: HashMap::new(),
-            dismissed: HashMap::new(),
+            judged: HashMap::new(),
+            known: Known::default(),
             reached: HashSet::new(),
             postponed: VecDeque::new(),
             namespace_check: None,
@@ -94,29 +114,51 @@ impl<A: Attach> Table<A> {
 
     /// A process maps a file: hooks it where it is new and holds TLS.
     pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
-        match self.identify(pid, &mapping, false) {
+        match self.identify(pid, &mapping) {
             Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
-            Ok(Behind::Unknown) => self.postpone(pid, mapping),
+            Ok(Behind::Unknown) => {
+                // Before those that were there already: this one's first call may be near.
+                self.postponed.push_front((pid, mapping));
+                self.limit_postponed();
+            }
             Ok(Behind::Nothing) | Err(_) => {}
         }
     }
 
-    fn postpone(&mut self, pid: u32, mapping: Mapping) {
-        if self.postponed.len() < MAX_POSTPONED {
-            self.postponed.push_back((pid, mapping));
-        } else {
+    fn limit_postponed(&mut self) {
+        if self.postponed.len() > MAX_POSTPONED {
+            self.postponed.pop_back();
             self.counters.unreachable += 1;
         }
     }
 
-    /// Judges one large file, if one waits, and says whether more do.
-    pub(super) fn catch_up(&mut self) -> bool {
-        if let Some((pid, mapping)) = self.postponed.pop_front()
-            && let Ok(Behind::Object(identity)) = self.identify(pid, &mapping, true)
+    /// The next large file that is to be judged, if any.
+    pub(super) fn next_large(&mut self) -> Option<Large> {
+        while let Some((pid, mapping)) = self.postponed.pop_front() {
+            match self.identify(pid, &mapping) {
+                Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
+                Ok(Behind::Unknown) => match Large::open(pid, mapping) {
+                    Ok(large) => return Some(large),
+                    Err(_) => self.counters.unreachable += 1,
+                },
+                Ok(Behind::Nothing) | Err(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Takes in what was found in a large file: it is hooked, even if the process has ended meanwhile,
+    /// because the next of its kind is to be seen from its first call.
+    pub(super) fn settle(&mut self, large: Large, located: Vec<Located>) {
+        let Large { pid, mapping, namespace, file, identity, version } = large;
+        self.drop_object(identity);
+        self.remember(identity, version, located);
+        let judged = self.take_in(&file, Path::new(&mapping.path), namespace, identity, version);
+        if let Some(identity) = judged
+            && file::find(pid, &mapping).is_ok_and(|found| found.identity == identity)
         {
             self.add_user(pid, identity, &mapping);
         }
-        !self.postponed.is_empty()
     }
 
     /// A process was made, with all the mappings of another.
@@ -155,12 +197,15 @@ impl<A: Attach> Table<A> {
             for mapping in mappings {
                 let known = identities.get(&mapping.alias).copied();
                 // One that could not be reached through this process may be through the next.
-                let found = known.map_or_else(|| self.identify(pid, &mapping, false), Ok);
+                let found = known.map_or_else(|| self.identify(pid, &mapping), Ok);
                 let Ok(behind) = found else { continue };
                 identities.insert(mapping.alias, behind);
                 match behind {
                     Behind::Object(identity) => drop(held.insert(identity, mapping)),
-                    Behind::Unknown => self.postpone(pid, mapping),
+                    Behind::Unknown => {
+                        self.postponed.push_back((pid, mapping));
+                        self.limit_postponed();
+                    }
                     Behind::Nothing => {}
                 }
             }
@@ -180,7 +225,7 @@ impl<A: Attach> Table<A> {
             let Ok(found) = file::at(path.clone()) else { continue };
             if self.objects.get(&found.identity).is_some_and(|object| object.version == found.version) {
                 standing.insert(found.identity);
-            } else if self.dismissed.get(&found.identity) != Some(&found.version)
+            } else if self.found_in(found.identity, found.version).is_none_or(|located| !located.is_empty())
                 && let Ok((file, identity, version)) = file::open(&found)
             {
                 self.drop_object(identity);
@@ -216,18 +261,17 @@ impl<A: Attach> Table<A> {
         }
     }
 
-    /// What is behind a mapping; a file that is new is judged, unless it is large and that is too long.
-    fn identify(&mut self, pid: u32, mapping: &Mapping, take_your_time: bool) -> io::Result<Behind> {
+    /// What is behind a mapping; a file that is new is judged, unless it is large.
+    fn identify(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Behind> {
         let behind = file::find(pid, mapping).and_then(|found| {
             let known = self.objects.get(&found.identity).map(|object| object.version);
             if known == Some(found.version) {
                 return Ok(Behind::Object(found.identity));
             }
-            if self.dismissed.get(&found.identity) == Some(&found.version) {
-                return Ok(Behind::Nothing);
-            }
-            if found.version.size >= LARGE && !take_your_time {
-                return Ok(Behind::Unknown);
+            match self.found_in(found.identity, found.version) {
+                Some([]) => return Ok(Behind::Nothing),
+                None if found.version.size >= LARGE => return Ok(Behind::Unknown),
+                _ => {}
             }
             let (file, identity, version) = file::open(&found)?;
             if known.is_some() {
@@ -239,7 +283,7 @@ impl<A: Attach> Table<A> {
             Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
         if behind.is_ok() {
-            if self.reached.len() >= MAX_DISMISSED {
+            if self.reached.len() >= MAX_REMEMBERED {
                 self.reached.clear();
             }
             self.reached.insert(mapping.alias);
@@ -247,6 +291,12 @@ impl<A: Attach> Table<A> {
             self.counters.unreachable += 1;
         }
         behind
+    }
+
+    /// What was found in a file when it was judged; `None` where it was not, or has changed since.
+    fn found_in(&self, identity: Identity, version: Version) -> Option<&[Located]> {
+        let (judged, located) = self.judged.get(&identity)?;
+        (*judged == version).then_some(located)
     }
 
     fn judge(
@@ -257,15 +307,31 @@ impl<A: Attach> Table<A> {
         identity: Identity,
         version: Version,
     ) -> Option<Identity> {
-        self.counters.judged += 1;
-        let located = locate::locate(file);
-        if located.is_empty() {
-            if self.dismissed.len() >= MAX_DISMISSED {
-                self.dismissed.clear();
-            }
-            self.dismissed.insert(identity, version);
-            return None;
+        if self.found_in(identity, version).is_none() {
+            let located = self.known.locate(file, version.size);
+            self.remember(identity, version, located);
         }
+        self.take_in(file, path, namespace, identity, version)
+    }
+
+    fn remember(&mut self, identity: Identity, version: Version, located: Vec<Located>) {
+        self.counters.judged += 1;
+        if self.judged.len() >= MAX_REMEMBERED {
+            self.judged.clear();
+        }
+        self.judged.insert(identity, (version, located));
+    }
+
+    /// Hooks what was found in a file, if anything.
+    fn take_in(
+        &mut self,
+        file: &File,
+        path: &Path,
+        namespace: Option<u64>,
+        identity: Identity,
+        version: Version,
+    ) -> Option<Identity> {
+        let located = self.found_in(identity, version).filter(|located| !located.is_empty())?.to_vec();
         if self.objects.len() >= self.max_objects {
             self.counters.over_limit += 1;
             return None;

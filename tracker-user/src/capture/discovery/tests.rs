@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use super::*;
 
+mod large;
+
 /// What the stand-in was told.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {

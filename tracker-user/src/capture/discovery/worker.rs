@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::judge::Judge;
 use super::record::{Happening, Record};
 use super::report::{ProcessEvent, Snapshot};
 use super::sideband::{Drained, SideBand};
@@ -30,10 +31,20 @@ pub(super) struct Shared {
     pub(super) wake: OwnedFd,
 }
 
+impl Shared {
+    /// Lets the thread look around.
+    pub(super) fn wake(&self) {
+        if let Err(error) = rustix::io::write(&self.wake, &1_u64.to_ne_bytes()) {
+            tracing::error!(%error, "discovery could not be woken; it goes on at its next event");
+        }
+    }
+}
+
 pub(super) struct Worker<A: Attach, S> {
     config: Config,
     table: Table<A>,
     sink: S,
+    judge: Judge,
     shared: Arc<Shared>,
     side_band: Option<SideBand>,
     polling_because: Option<String>,
@@ -43,7 +54,7 @@ pub(super) struct Worker<A: Attach, S> {
 }
 
 impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
-    pub(super) fn new(config: Config, attacher: A, sink: S, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(config: Config, attacher: A, sink: S, judge: Judge, shared: Arc<Shared>) -> Self {
         let (side_band, polling_because) = if config.side_band {
             match SideBand::open() {
                 Ok(band) => (Some(band), None),
@@ -63,6 +74,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             config,
             table,
             sink,
+            judge,
             shared,
             side_band,
             polling_because,
@@ -75,7 +87,8 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
     pub(super) fn look_around(&mut self) {
         let until = Instant::now() + LOOK_AROUND;
         self.sweep();
-        while self.table.catch_up() && Instant::now() < until {
+        while self.judge_large() && Instant::now() < until {
+            self.wait(Duration::from_millis(100));
             self.drain();
         }
         self.publish();
@@ -89,13 +102,27 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             }
             self.reap(now);
             self.table.tick(now);
-            let more = self.table.catch_up();
+            self.judge_large();
             self.publish();
-            self.wait(more || self.side_band.as_ref().is_some_and(SideBand::is_late));
+            let late = self.side_band.as_ref().is_some_and(SideBand::is_late);
+            self.wait(if late { Duration::ZERO } else { Duration::MAX });
             self.drain();
         }
         self.table.clear();
         self.publish();
+    }
+
+    /// Takes in a large file that was judged and has the next judged; whether one is.
+    fn judge_large(&mut self) -> bool {
+        if let Some((large, located)) = self.judge.judged() {
+            self.table.settle(large, located);
+        }
+        if self.judge.is_idle()
+            && let Some(large) = self.table.next_large()
+        {
+            self.judge.take(large);
+        }
+        !self.judge.is_idle()
     }
 
     fn sweep(&mut self) {
@@ -182,15 +209,15 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
         *self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    /// Sleeps until something happens or something is due; only looks, where there is more to do.
-    fn wait(&mut self, more: bool) {
+    /// Sleeps until something happens or something is due.
+    fn wait(&mut self, at_most: Duration) {
         let deadline = [Some(self.next_sweep), self.table.deadline()]
             .into_iter()
             .chain(self.ending.values().map(|(due, _)| Some(*due)))
             .flatten()
             .min()
             .unwrap_or(self.next_sweep);
-        let timeout = if more { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
+        let timeout = deadline.saturating_duration_since(Instant::now()).min(at_most);
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -204,6 +231,10 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             {
                 tracing::error!(%error, "discovery cannot wait for events");
                 std::thread::sleep(Duration::from_secs(1));
+            }
+            if waits.first().is_some_and(|wake| !wake.revents().is_empty()) {
+                // What it is about is looked up; it only has to be quiet again.
+                let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
             }
             waits.iter().skip(1).position(|wait| wait.revents().intersects(PollFlags::HUP | PollFlags::ERR))
         };

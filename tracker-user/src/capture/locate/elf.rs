@@ -102,6 +102,8 @@ pub(super) struct Segment {
     pub(super) length: u64,
     /// Whether it holds code.
     pub(super) executable: bool,
+    /// Whether it holds variables.
+    pub(super) writable: bool,
 }
 
 /// Where the names of the sections are, and by position of the name in there each section's file range.
@@ -123,6 +125,7 @@ pub struct Image<'a> {
     source: &'a dyn Source,
     architecture: Architecture,
     segments: Vec<Segment>,
+    unwind_table: Option<u64>,
     symbol_tables: Vec<SymbolTable>,
     names: Option<SectionNames>,
     debugdata: OnceCell<Option<Vec<u8>>>,
@@ -152,10 +155,12 @@ impl<'a> Image<'a> {
             _ => return Err(ElfError::ForeignMachine),
         };
         let sections = sections(source, &header)?;
+        let (segments, unwind_table) = segments(source, &header)?;
         Ok(Self {
             source,
             architecture,
-            segments: segments(source, &header)?,
+            segments,
+            unwind_table,
             symbol_tables: symbol_tables(&sections),
             names: section_names(&header, &sections),
             debugdata: OnceCell::new(),
@@ -183,11 +188,6 @@ impl<'a> Image<'a> {
         code.fold(0, |sum, segment| sum.saturating_add(segment.length))
     }
 
-    /// What is loaded of it.
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
     /// The file range of the section of this name, if there is one.
     pub(super) fn section(&self, name: &str) -> Option<(u64, u64)> {
         let names = self.names.as_ref()?;
@@ -204,43 +204,69 @@ impl<'a> Image<'a> {
         self.debugdata.get_or_init(|| debugdata::read(self)).as_deref()
     }
 
+    /// What is loaded of it.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The address of `.eh_frame_hdr`.
+    pub(super) const fn unwind_table(&self) -> Option<u64> {
+        self.unwind_table
+    }
+
+    /// Up to `limit` loaded bytes from a virtual address on; empty where there are none.
+    pub(super) fn loaded(&self, address: u64, limit: usize) -> Vec<u8> {
+        let place = self.segments.iter().find_map(|segment| segment.place(address));
+        self.read(place, limit)
+    }
+
     /// The file offset of code at a virtual address, and how many bytes of its segment follow.
     #[must_use]
     pub fn code_offset(&self, address: u64) -> Option<(u64, u64)> {
-        self.segments.iter().filter(|segment| segment.executable).find_map(|segment| {
-            let into = address.checked_sub(segment.address)?;
-            let left = segment.length.checked_sub(into).filter(|&left| left > 0)?;
-            Some((segment.offset.checked_add(into)?, left))
-        })
+        self.segments.iter().filter(|segment| segment.executable).find_map(|segment| segment.place(address))
     }
 
     /// Up to `limit` bytes of code from a virtual address on; empty where there is no code.
     #[must_use]
     pub fn code(&self, address: u64, limit: usize) -> Vec<u8> {
-        let Some((offset, left)) = self.code_offset(address) else { return Vec::new() };
-        let mut code = vec![0; limit.min(usize::try_from(left).unwrap_or(limit))];
-        let read = self.source.read_at(offset, &mut code).unwrap_or(0);
-        code.truncate(read);
-        code
+        self.read(self.code_offset(address), limit)
+    }
+
+    fn read(&self, place: Option<(u64, u64)>, limit: usize) -> Vec<u8> {
+        let Some((offset, left)) = place else { return Vec::new() };
+        let mut bytes = vec![0; limit.min(usize::try_from(left).unwrap_or(limit))];
+        let read = self.source.read_at(offset, &mut bytes).unwrap_or(0);
+        bytes.truncate(read);
+        bytes
     }
 }
 
-fn segments(source: &dyn Source, header: &FileHeader64<LE>) -> Result<Vec<Segment>, ElfError> {
+impl Segment {
+    /// The file offset of an address, and how many bytes follow.
+    fn place(&self, address: u64) -> Option<(u64, u64)> {
+        let into = address.checked_sub(self.address)?;
+        let left = self.length.checked_sub(into).filter(|&left| left > 0)?;
+        Some((self.offset.checked_add(into)?, left))
+    }
+}
+
+fn segments(source: &dyn Source, header: &FileHeader64<LE>) -> Result<(Vec<Segment>, Option<u64>), ElfError> {
     let count = header.e_phnum.get(LE);
     if count > MAX_SEGMENTS || usize::from(header.e_phentsize.get(LE)) != size_of::<ProgramHeader64<LE>>() {
         return Err(ElfError::Malformed("its program headers are not plausible"));
     }
     let headers: Vec<ProgramHeader64<LE>> = read_array(source, header.e_phoff.get(LE), count.into())?;
-    Ok(headers
-        .iter()
-        .filter(|header| header.p_type.get(LE) == elf::PT_LOAD)
+    let of_type = |wanted| headers.iter().filter(move |header| header.p_type.get(LE) == wanted);
+    let segments = of_type(elf::PT_LOAD)
         .map(|header| Segment {
             address: header.p_vaddr.get(LE),
             offset: header.p_offset.get(LE),
             length: header.p_filesz.get(LE),
             executable: header.p_flags.get(LE).contains(elf::PF_X),
+            writable: header.p_flags.get(LE).contains(elf::PF_W),
         })
-        .collect())
+        .collect();
+    Ok((segments, of_type(elf::PT_GNU_EH_FRAME).map(|header| header.p_vaddr.get(LE)).next()))
 }
 
 /// A file without section headers has no sections, which is no error: it is merely stripped.

@@ -14,33 +14,16 @@
 
 use std::collections::BTreeSet;
 
-use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind,
-    Register,
-};
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
 
 use super::elf::Image;
 use super::symbols::Symbol;
+use super::values::{Registers, Value};
 
 /// Instructions followed in one function; the variants have a few dozen.
 const MAX_STEPS: usize = 512;
 /// Bytes of a variant; what is longer is no mere wrapper.
 const MAX_CODE: usize = 1024;
-
-/// Integer arguments in the order of the System V calling convention.
-const ARGUMENTS: [Register; 6] =
-    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
-const CALLER_SAVED: [Register; 9] = [
-    Register::RAX,
-    Register::RCX,
-    Register::RDX,
-    Register::RSI,
-    Register::RDI,
-    Register::R8,
-    Register::R9,
-    Register::R10,
-    Register::R11,
-];
 
 /// The shared function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,88 +74,19 @@ pub(super) fn leads_to(image: &Image<'_>, function: &Symbol, count_argument: u8,
     calls(image, function.address, function.size, Count::Argument(count_argument)).contains(&funnel)
 }
 
-/// What a register holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Value {
-    #[default]
-    Unknown,
-    /// The n-th argument, perhaps widened.
-    Argument(u8),
-    /// An address on the stack.
-    Stack,
-}
-
-/// The general registers.
-#[derive(Clone, Debug)]
-struct Registers([Value; 16]);
-
-impl Registers {
-    fn on_entry() -> Self {
-        let mut registers = Self([Value::Unknown; 16]);
-        for (register, number) in ARGUMENTS.into_iter().zip(1..) {
-            registers.set(register, Value::Argument(number));
-        }
-        registers.set(Register::RSP, Value::Stack);
-        registers
+/// The argument that carries the count, where a call passes the first three arguments on.
+fn passes_on(registers: &Registers, count: Count) -> Option<u8> {
+    let arguments = registers.arguments();
+    let in_place = (1..=3).zip(arguments).all(|(n, value)| value == Value::Argument(n));
+    let carries = |value: Value| match count {
+        Count::Local => matches!(value, Value::Stack(_)),
+        Count::Argument(n) => value == Value::Argument(n),
+    };
+    let mut carriers = (1..).zip(arguments).skip(3).take(2).filter(|(_, value)| carries(*value));
+    match (in_place, carriers.next(), carriers.next()) {
+        (true, Some((argument, _)), None) => Some(argument),
+        _ => None,
     }
-
-    fn get(&self, register: Register) -> Value {
-        index(register).and_then(|index| self.0.get(index)).copied().unwrap_or_default()
-    }
-
-    fn set(&mut self, register: Register, value: Value) {
-        if let Some(slot) = index(register).and_then(|index| self.0.get_mut(index)) {
-            *slot = value;
-        }
-    }
-
-    /// The argument that carries the count, where this call passes the first three arguments on.
-    fn passes_on(&self, count: Count) -> Option<u8> {
-        let in_place = (1..=3).zip(ARGUMENTS).all(|(n, register)| self.get(register) == Value::Argument(n));
-        let wanted = match count {
-            Count::Local => Value::Stack,
-            Count::Argument(n) => Value::Argument(n),
-        };
-        let mut carriers = (4..=5).zip([Register::RCX, Register::R8]).filter(|(_, r)| self.get(*r) == wanted);
-        match (in_place, carriers.next(), carriers.next()) {
-            (true, Some((argument, _)), None) => Some(argument),
-            _ => None,
-        }
-    }
-
-    fn step(&mut self, instruction: &Instruction, info: &mut InstructionInfoFactory) {
-        let value = match instruction.code() {
-            Code::Mov_r64_rm64 | Code::Mov_rm64_r64 if instruction.op1_kind() == OpKind::Register => {
-                Some(self.get(instruction.op1_register()))
-            }
-            // The length, which is checked not to be negative, is widened one way or the other.
-            Code::Movsxd_r64_rm32 | Code::Mov_r32_rm32 | Code::Mov_rm32_r32
-                if instruction.op1_kind() == OpKind::Register =>
-            {
-                Some(self.get(instruction.op1_register())).filter(|value| *value == Value::Argument(3))
-            }
-            Code::Lea_r64_m if instruction.memory_index() == Register::None => {
-                Some(self.get(instruction.memory_base())).filter(|value| *value == Value::Stack)
-            }
-            _ => None,
-        };
-        for used in info.info(instruction).used_registers() {
-            if matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None) {
-                continue;
-            }
-            // Stack arithmetic stays on the stack.
-            let register = used.register().full_register();
-            let value = if register == Register::RSP { Value::Stack } else { Value::Unknown };
-            self.set(register, value);
-        }
-        if let (Some(value), OpKind::Register) = (value, instruction.op0_kind()) {
-            self.set(instruction.op0_register(), value);
-        }
-    }
-}
-
-fn index(register: Register) -> Option<usize> {
-    register.is_gpr().then(|| register.full_register().number())
 }
 
 /// The functions that a wrapper calls, or ends by jumping to, with its first three arguments in place;
@@ -203,7 +117,7 @@ fn calls(image: &Image<'_>, address: u64, size: u64, count: Count) -> BTreeSet<F
             let target = instruction.near_branch_target();
             let inside = (address..end).contains(&target);
             let mut reaches = |registers: &Registers| {
-                if let Some(count_argument) = registers.passes_on(count) {
+                if let Some(count_argument) = passes_on(registers, count) {
                     found.insert(Funnel { address: target, count_argument });
                 }
             };
@@ -211,13 +125,13 @@ fn calls(image: &Image<'_>, address: u64, size: u64, count: Count) -> BTreeSet<F
                 FlowControl::Next => registers.step(&instruction, &mut info),
                 FlowControl::Call => {
                     reaches(&registers);
-                    CALLER_SAVED.iter().for_each(|&register| registers.set(register, Value::Unknown));
+                    registers.returned();
                 }
                 FlowControl::IndirectCall | FlowControl::IndirectBranch if !is_import(&instruction) => {
                     return BTreeSet::new();
                 }
                 FlowControl::IndirectCall => {
-                    CALLER_SAVED.iter().for_each(|&register| registers.set(register, Value::Unknown));
+                    registers.returned();
                 }
                 FlowControl::ConditionalBranch => {
                     if inside {

@@ -4,17 +4,27 @@
 //! hold several stacks of which only one carries traffic: everything found is hooked, and traffic
 //! decides.
 
+mod boringssl_stripped;
 mod debugdata;
 mod elf;
+mod functions;
 mod funnel;
 mod gnutls;
 mod go;
+mod known;
 mod nss;
 mod openssl;
+mod openssl_stripped;
 mod probe;
+mod references;
+mod strings;
 mod symbols;
+mod unwind;
+mod values;
+mod walk;
 
 pub use elf::{Architecture, ElfError, Image, Source};
+pub use known::Known;
 
 use super::HookPlan;
 
@@ -53,6 +63,12 @@ impl Reason {
     }
 }
 
+impl From<ElfError> for Reason {
+    fn from(error: ElfError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
 /// One stack in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -67,25 +83,44 @@ pub trait Locator: Sync {
     /// Looks for the stack; `None` where the file does not hold it. A glance has to suffice for nearly
     /// every file: each executable mapping of the host is shown to every locator once.
     fn locate(&self, image: &Image<'_>) -> Option<Located>;
+
+    /// Whether this is merely another way to a stack that an earlier locator has found and can hook: it
+    /// is then not asked.
+    fn repeats(&self, _stack: &'static str) -> bool {
+        false
+    }
 }
 
 /// All locators, the cheapest first.
-const LOCATORS: [&dyn Locator; 4] = [&openssl::BySymbol, &gnutls::GnuTls, &nss::Nss, &go::CryptoTls];
+const LOCATORS: [&dyn Locator; 6] = [
+    &openssl::BySymbol,
+    &openssl_stripped::ByErrorReport,
+    &boringssl_stripped::ByErrorSite,
+    &go::CryptoTls,
+    &gnutls::GnuTls,
+    &nss::Nss,
+];
 
 /// Everything that the locators find in a file; empty for a file without TLS, and for what is no ELF file.
 #[must_use]
 pub fn locate(source: &dyn Source) -> Vec<Located> {
     let Ok(image) = Image::parse(source) else { return Vec::new() };
     let foreign = Architecture::HOST != Some(image.architecture());
-    LOCATORS
-        .iter()
-        .filter_map(|locator| locator.locate(&image))
-        .map(|found| match found.plan {
-            Ok(_) if foreign => Located { plan: Err(Reason::ForeignMachine), ..found },
-            _ => found,
-        })
-        .collect()
+    let mut found: Vec<Located> = Vec::new();
+    for locator in LOCATORS {
+        if !found.iter().any(|known| known.plan.is_ok() && locator.repeats(known.stack)) {
+            found.extend(locator.locate(&image));
+        }
+    }
+    for located in found.iter_mut().filter(|located| foreign && located.plan.is_ok()) {
+        located.plan = Err(Reason::ForeignMachine);
+    }
+    found
 }
 
+#[cfg(test)]
+mod search_tests;
+#[cfg(test)]
+mod stripped_tests;
 #[cfg(test)]
 mod tests;
