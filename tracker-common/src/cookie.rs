@@ -8,6 +8,7 @@
 //! | 0 | direction: 0 write, 1 read |
 //! | 8..16 | where the count is: 0 the return value, else the 1-based argument that points to it |
 //! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`], [`LAYOUT_GO_RECORD`] |
+//! | 32..64 | the plan that the probe belongs to, for user space; 0 where it does not matter |
 //! | others | reserved, zero |
 
 /// `(SSL *, buffer, length, ...)` in the registers of the calling convention.
@@ -39,6 +40,18 @@ impl TransferCookie {
     #[must_use]
     pub const fn new(layout: u8, direction: u32, done_argument: u8) -> Self {
         Self((direction & 1) as u64 | (done_argument as u64) << 8 | (layout as u64) << 16)
+    }
+
+    /// The same with the number of the plan that the probe belongs to.
+    #[must_use]
+    pub const fn with_plan(self, plan: u32) -> Self {
+        Self(self.0 & 0xffff_ffff | (plan as u64) << 32)
+    }
+
+    /// The plan that the probe belongs to.
+    #[must_use]
+    pub const fn plan(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     /// [`WRITE`] or [`READ`].

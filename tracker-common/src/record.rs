@@ -52,8 +52,8 @@ pub struct Opened {
     pub cgroup_id: u64,
     /// The caller's real user id in the initial user namespace.
     pub uid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`crate::TransferCookie::plan`] of the probe that saw it.
+    pub plan: u32,
     /// `comm` of the calling thread, ended by a zero.
     pub comm: [u8; 16],
 }

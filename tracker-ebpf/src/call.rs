@@ -35,8 +35,6 @@ pub(crate) struct Call {
     pub(crate) timestamp: u64,
     /// Direction, and where the count is.
     pub(crate) cookie: TransferCookie,
-    /// The calling thread, as [`current_thread`] has it.
-    pub(crate) thread: u64,
     /// The connection's generation.
     pub(crate) generation: u32,
     /// 1 between entry and return.
@@ -57,7 +55,6 @@ impl Call {
         stack: 0,
         timestamp: 0,
         cookie: TransferCookie(0),
-        thread: 0,
         generation: 0,
         active: 0,
     };

@@ -91,7 +91,6 @@ fn send<const N: usize>(call: &mut Call) -> bool {
         header(
             &raw mut (*record).data.header,
             record::DATA,
-            call.thread,
             call.generation,
             call.connection.ssl,
             call.timestamp,
@@ -135,14 +134,13 @@ pub(crate) fn opened(call: &Call) -> bool {
         header(
             &raw mut (*record).header,
             record::OPENED,
-            call.thread,
             call.generation,
             call.connection.ssl,
             call.timestamp,
         );
         (*record).cgroup_id = bpf_get_current_cgroup_id();
         (*record).uid = bpf_get_current_uid_gid() as u32;
-        (*record).reserved = 0;
+        (*record).plan = call.cookie.plan();
         bpf_get_current_comm((&raw mut (*record).comm).cast(), 16);
     }
     // The reader should look at the process while it is there: wake it with the bytes that follow.
@@ -161,7 +159,7 @@ pub(crate) fn notice(kind: u32, generation: u32, ssl: u64) {
     // SAFETY: takes no argument.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: a reservation of the header's size; every byte is written.
-    unsafe { header(entry.as_mut_ptr(), kind, current_thread(), generation, ssl, now) };
+    unsafe { header(entry.as_mut_ptr(), kind, generation, ssl, now) };
     entry.submit(wake_up(now));
 }
 
@@ -171,7 +169,8 @@ pub(crate) fn notice(kind: u32, generation: u32, ssl: u64) {
 ///
 /// `header` is writable.
 #[inline(always)]
-unsafe fn header(header: *mut Header, kind: u32, thread: u64, generation: u32, ssl: u64, timestamp: u64) {
+unsafe fn header(header: *mut Header, kind: u32, generation: u32, ssl: u64, timestamp: u64) {
+    let thread = current_thread();
     // SAFETY: the caller's promise.
     unsafe {
         (*header).kind = kind;

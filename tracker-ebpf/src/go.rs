@@ -70,7 +70,7 @@ fn go_write(context: ProbeContext) -> u32 {
     let (buffer, length) = (go::argument::<3>(&context), go::argument::<4>(&context));
     // SAFETY: null, or the map value of this call, which nobody else touches.
     if let Some(call) = unsafe { begin(&context, thread, conn, buffer, length).as_mut() } {
-        finish(call, thread, length);
+        finish(call, length);
         forget(&context, thread);
     }
     0
@@ -190,16 +190,15 @@ fn leave(context: &ProbeContext, call: &mut Call, cookie: ExitCookie, top: u64) 
     if call.done != 0 {
         call.buffer = top.wrapping_sub(call.done);
     }
-    finish(call, current_thread(), moved);
+    finish(call, moved);
 }
 
 /// Delivers what a call moved.
 #[inline(never)]
-fn finish(call: &mut Call, thread: u64, moved: u64) {
+fn finish(call: &mut Call, moved: u64) {
     if moved == 0 {
         return;
     }
-    call.thread = thread;
     call.transferred = moved;
     // SAFETY: takes no argument.
     call.timestamp = unsafe { bpf_ktime_get_ns() };

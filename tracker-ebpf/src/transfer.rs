@@ -103,7 +103,6 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     call.buffer = registers::argument::<2>(context);
     call.stack = registers::stack(context);
     call.cookie = cookie;
-    call.thread = thread;
     call.active = 1;
     true
 }
@@ -136,8 +135,9 @@ fn replaces(context: &ProbeContext, call: &Call) -> bool {
         // A stack that is not deeper than it was within that call: it is over, by a `longjmp` or
         // because its return was missed.
         count(Counter::Abandoned, 1);
-        log::abandoned(context, call.thread);
-        connection::end(call.thread, call.connection.ssl);
+        let thread = current_thread();
+        log::abandoned(context, thread);
+        connection::end(thread, call.connection.ssl);
     }
     true
 }

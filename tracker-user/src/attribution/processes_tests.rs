@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::capture::{ConnectionId, Timestamp};
+use crate::capture::{ConnectionId, PlanId, Timestamp};
 
 /// A made-up `/proc`.
 struct Host {
@@ -52,6 +52,7 @@ fn opened(pid: u32, comm: &str, seconds: u64) -> Opened {
         comm: comm.to_owned(),
         uid: 0,
         cgroup_id: 7,
+        plan: PlanId::NONE,
         at: Timestamp(seconds * 1_000_000_000),
     }
 }

@@ -1,6 +1,6 @@
 //! What comes up from the kernel, in the order in which it happened.
 
-use super::{Chunk, ConnectionId, Timestamp};
+use super::{Chunk, ConnectionId, PlanId, Timestamp};
 
 /// The first sight of a connection, with what the kernel knows of its process at that moment, so
 /// that a process that has exited before anybody looked is still named.
@@ -14,6 +14,8 @@ pub struct Opened {
     pub uid: u32,
     /// The caller's cgroup v2 id.
     pub cgroup_id: u64,
+    /// The plan whose probe saw it.
+    pub plan: PlanId,
     /// When.
     pub at: Timestamp,
 }

@@ -1,5 +1,7 @@
 //! The contract between those who locate TLS functions and those who attach to them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::Direction;
 
 /// What a hooked function does.
@@ -85,11 +87,67 @@ pub struct Hook {
     pub emulated: bool,
 }
 
+/// How sure it is that the functions are what they are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// The file says so: they have their names.
+    Symbols,
+    /// They were told by what they do: traffic has to prove it, or refutes it.
+    Inferred,
+}
+
+/// What traffic has said about a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Both directions of a connection were plaintext of a protocol that is used over TLS.
+    Verified,
+    /// What passed through the functions was no plaintext.
+    Refuted,
+}
+
+/// Which plan a probe belongs to: one for each stack in each file that is hooked, for as long as the
+/// daemon runs. It travels in the attach cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanId(u32);
+
+impl PlanId {
+    /// Of probes that nobody asks about.
+    pub const NONE: Self = Self(0);
+    const INFERRED: u32 = 1 << 31;
+
+    /// One that was not given before.
+    #[must_use]
+    pub fn new(trust: Trust) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        // Past two thousand million they begin anew.
+        let number = (NEXT.fetch_add(1, Ordering::Relaxed) & !Self::INFERRED).max(1);
+        Self(if trust == Trust::Inferred { number | Self::INFERRED } else { number })
+    }
+
+    /// As it comes up from the kernel.
+    pub(super) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// As it goes down.
+    pub(super) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// How the plan was found.
+    #[must_use]
+    pub const fn trust(self) -> Trust {
+        if self.0 & Self::INFERRED == 0 { Trust::Symbols } else { Trust::Inferred }
+    }
+}
+
 /// All that is worth hooking in one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookPlan {
     /// The TLS stack that was recognised, for people and for the `stack` label.
     pub stack: &'static str,
+    /// How it was.
+    pub trust: Trust,
     /// Its functions. Each is optional for the others: one that cannot be attached fails nothing else.
     pub hooks: Vec<Hook>,
 }

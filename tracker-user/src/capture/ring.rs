@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracker_common::{Plain, cookie, record};
 
-use super::{CaptureEvent, Chunk, ConnectionId, Direction, Opened, Timestamp};
+use super::{CaptureEvent, Chunk, ConnectionId, Direction, Opened, PlanId, Timestamp};
 
 /// How often the ring is looked into while there is something in it. The kernel side wakes nobody
 /// more often than that for want of time.
@@ -144,11 +144,12 @@ fn parse(bytes: &[u8]) -> Option<CaptureEvent> {
             CaptureEvent::Chunk(Chunk { connection, tid, direction, offset, timestamp: at, cgroup_id, bytes })
         }
         record::OPENED => {
-            let (record::Opened { header: _, cgroup_id, uid, reserved: _, comm }, _) =
+            let (record::Opened { header: _, cgroup_id, uid, plan, comm }, _) =
                 record::Opened::read_from(bytes)?;
             let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
             let comm = String::from_utf8_lossy(&comm[..end]).into_owned();
-            CaptureEvent::Opened(Opened { connection, comm, uid, cgroup_id, at })
+            let plan = PlanId::from_raw(plan);
+            CaptureEvent::Opened(Opened { connection, comm, uid, cgroup_id, plan, at })
         }
         record::CLOSED => CaptureEvent::Closed { connection, at },
         record::EXEC => CaptureEvent::Exec { tgid, at },

@@ -5,6 +5,7 @@
 
 mod clock;
 mod pipeline;
+mod proof;
 mod reload;
 mod self_metrics;
 mod unknown;
@@ -28,7 +29,7 @@ use crate::{
     attribution::{self, Attribution},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
-        KernelConfig, KernelLog, Ring, Timestamp, Verdict, Verdicts,
+        KernelConfig, KernelLog, PlanId, Ring, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Discovery, ProcessEvent},
     },
     cli::RunArgs,
@@ -41,6 +42,7 @@ use crate::{
     provider::Catalog,
 };
 use pipeline::{Pipeline, SetVerdict};
+pub use proof::Prover;
 use self_metrics::Status;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -161,6 +163,7 @@ async fn serve(
     });
 
     let status = Arc::new(Mutex::new(Status::default()));
+    let running = Arc::new(Mutex::new(None));
     let catalog = Arc::new(
         Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
     );
@@ -171,11 +174,20 @@ async fn serve(
         KernelVerdicts { verdicts, failed: false },
     );
     let (end, ended) = oneshot::channel();
-    let work = Work { ring, notices, connections, log, pipeline, status: Arc::clone(&status) };
+    let work = Work {
+        ring,
+        notices,
+        connections,
+        log,
+        pipeline,
+        status: Arc::clone(&status),
+        discovery: Arc::clone(&running),
+    };
     let pipeline = tokio::spawn(work.run(ended));
 
-    let discovery = discovery.await.context("discovery failed")??;
-    let discovery = Arc::new(Mutex::new(Some(discovery)));
+    *running.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(discovery.await.context("discovery failed")??);
+    let discovery = running;
     prometheus.add_source(Arc::new({
         let (status, discovery) = (Arc::clone(&status), Arc::clone(&discovery));
         move || {
@@ -263,6 +275,8 @@ struct Work {
     log: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
     status: Arc<Mutex<Status>>,
+    /// Absent until it has looked around, and after it was stopped.
+    discovery: Arc<Mutex<Option<discovery::Handle>>>,
 }
 
 impl Work {
@@ -278,6 +292,7 @@ impl Work {
                 _ = tick.tick() => {
                     self.pipeline.tick(clock::now());
                     self.publish();
+                    self.prove();
                     if let Some(log) = &mut self.log {
                         log.forward();
                     }
@@ -313,6 +328,17 @@ impl Work {
         })
     }
 
+    /// Tells discovery which plans traffic has verified or refuted.
+    fn prove(&mut self) {
+        let discovery = self.discovery.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(discovery) = discovery.as_ref() {
+            let proofs = self.pipeline.take_proofs();
+            if !proofs.is_empty() {
+                discovery.prove(proofs);
+            }
+        }
+    }
+
     fn publish(&self) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         self.pipeline.report(&mut status);
@@ -328,8 +354,8 @@ impl Attach for KernelAttacher {
     type Link = AttachedHooks;
     type Error = AttachError;
 
-    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
-        self.0.attach(hooks, file)
+    fn attach(&mut self, plan: PlanId, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
+        self.0.attach(plan, hooks, file)
     }
 
     fn detach(&mut self, links: Vec<AttachedHooks>) {

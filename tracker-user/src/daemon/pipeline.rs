@@ -7,13 +7,14 @@ use std::{
 
 use super::{
     clock::{self, WallClock},
+    proof::Prover,
     self_metrics::Status,
     unknown::UnknownHosts,
     verdict::{Evidence, Speaks},
 };
 use crate::{
     attribution::{Attribution, Origin},
-    capture::{CaptureEvent, Chunk, ConnectionId, Timestamp, Verdict},
+    capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Timestamp, Verdict},
     export::{Record, Sink},
     provider::{Call, Calls, Catalog, Interest},
     stream::{self, Connection, Event, Protocol},
@@ -90,6 +91,7 @@ pub(crate) struct Pipeline<V> {
     waiting: VecDeque<(Timestamp, Record)>,
     counters: Counters,
     unknown_hosts: UnknownHosts,
+    prover: Prover,
 }
 
 impl<V: SetVerdict> Pipeline<V> {
@@ -113,6 +115,7 @@ impl<V: SetVerdict> Pipeline<V> {
             waiting: VecDeque::new(),
             counters: Counters::default(),
             unknown_hosts: UnknownHosts::default(),
+            prover: Prover::default(),
         }
     }
 
@@ -122,6 +125,9 @@ impl<V: SetVerdict> Pipeline<V> {
             CaptureEvent::Opened(opened) => {
                 let origin = self.attribution.opened(&opened);
                 self.follow(opened.connection, Some(origin), opened.cgroup_id);
+                if matches!(self.connections.get(&opened.connection), Some(Tracked::Followed(_))) {
+                    self.prover.opened(opened.connection, opened.plan);
+                }
             }
             CaptureEvent::Chunk(chunk) => self.chunk(&chunk),
             CaptureEvent::Closed { connection, at } => {
@@ -175,6 +181,11 @@ impl<V: SetVerdict> Pipeline<V> {
         self.release(now, 0);
     }
 
+    /// What traffic has said about plans since the last time.
+    pub(crate) fn take_proofs(&mut self) -> Vec<(PlanId, Proof)> {
+        self.prover.take()
+    }
+
     /// What is known of it now.
     pub(crate) fn report(&self, status: &mut Status) {
         let (mut undecided, mut captured) = (0, 0);
@@ -221,6 +232,9 @@ impl<V: SetVerdict> Pipeline<V> {
         let connection = chunk.connection;
         // Its opening may have been lost with a full ring.
         self.follow(connection, None, chunk.cgroup_id);
+        if self.prover.chunk(chunk) {
+            return self.decide(connection, Verdict::Ignore, chunk.timestamp);
+        }
         let Some(Tracked::Followed(followed)) = self.connections.get_mut(&connection) else { return };
         let Followed { stream, calls, evidence, verdict, over, origin } = &mut **followed;
         let mut finished = Vec::new();
@@ -277,6 +291,7 @@ impl<V: SetVerdict> Pipeline<V> {
 
     /// Ends what is in flight on a connection, and forgets it.
     fn close(&mut self, connection: ConnectionId, at: Timestamp) {
+        self.prover.closed(connection);
         let Some(Tracked::Followed(mut followed)) = self.connections.remove(&connection) else { return };
         let mut finished = Vec::new();
         let Followed { stream, calls, origin, .. } = &mut *followed;

@@ -288,6 +288,7 @@ fn discovery_samples(snapshot: &discovery::Snapshot, samples: &mut Vec<Sample>) 
     let &discovery::Counters {
         attached,
         detached,
+        refuted,
         attach_failures,
         judged,
         unreachable,
@@ -296,23 +297,28 @@ fn discovery_samples(snapshot: &discovery::Snapshot, samples: &mut Vec<Sample>) 
         sweeps,
     } = counters;
     // One series for each kind, not for each object: paths would be without bound.
-    let mut kinds: Vec<((&'static str, &'static str, &'static str), u64)> = Vec::new();
+    let mut kinds: Vec<((&'static str, &'static str, &'static str), usize, usize)> = Vec::new();
     for object in objects {
-        let (state, reason) = match &object.state {
-            State::Hooked { .. } => ("hooked", ""),
-            State::NotHooked { reason } => ("not_hooked", reason.label()),
+        let reason = match &object.state {
+            State::Hooked { .. } => "",
+            State::NotHooked { reason } => reason.label(),
         };
-        let kind = (object.stack, state, reason);
-        match kinds.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((kind, 1)),
+        let kind = (object.stack, object.state.label(), reason);
+        match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+            Some((_, count, users)) => (*count, *users) = (*count + 1, *users + object.users),
+            None => kinds.push((kind, 1, object.users)),
         }
     }
-    samples.extend(kinds.into_iter().map(|((stack, state, reason), count)| {
-        Sample::gauge("llm_tracker_tls_objects", "TLS libraries in use on this host.", count as f64)
-            .label("stack", stack)
-            .label("state", state)
-            .label("reason", reason)
+    let labelled = |sample: Sample, (stack, state, reason)| {
+        sample.label("stack", stack).label("state", state).label("reason", reason)
+    };
+    samples.extend(kinds.iter().map(|&(kind, count, _)| {
+        let help = "TLS libraries in use on this host.";
+        labelled(Sample::gauge("llm_tracker_tls_objects", help, count as f64), kind)
+    }));
+    samples.extend(kinds.iter().map(|&(kind, _, users)| {
+        let help = "Processes that map them; one that maps several is counted for each.";
+        labelled(Sample::gauge("llm_tracker_tls_object_processes", help, users as f64), kind)
     }));
     samples.extend([
         Sample::gauge(
@@ -325,6 +331,11 @@ fn discovery_samples(snapshot: &discovery::Snapshot, samples: &mut Vec<Sample>) 
             "llm_tracker_tls_objects_detached_total",
             "TLS libraries let go because nobody uses them any more.",
             detached,
+        ),
+        Sample::counter(
+            "llm_tracker_tls_hooks_refuted_total",
+            "TLS libraries unhooked because what passed through their hooks was no plaintext.",
+            refuted,
         ),
         Sample::counter(
             "llm_tracker_attach_failures_total",

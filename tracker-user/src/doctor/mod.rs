@@ -1,6 +1,7 @@
 //! `llm-tracker doctor`: does this machine suffice, and what would be seen on it?
 
 pub mod environment;
+mod running;
 
 use std::{
     fmt::Write as _,
@@ -16,7 +17,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     capture::{
-        Attachment, Kernel,
+        Attachment, Kernel, Trust,
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
     cli::{DoctorArgs, RunArgs},
@@ -45,6 +46,10 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
                 writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
                 writeln!(report, "ok    {:<14} attached by {attachment}", "probes")?;
                 describe(&snapshot, processes, &mut report)?;
+                if let Some(stacks) = running::stacks(config.metrics.listen) {
+                    writeln!(report, "\nThe daemon at {} has found, by traffic:", config.metrics.listen)?;
+                    stacks.iter().try_for_each(|stack| writeln!(report, "      {stack}"))?;
+                }
             }
             Err(error) => {
                 good = false;
@@ -123,9 +128,13 @@ fn describe_object(object: &ObjectReport, report: &mut String) -> std::fmt::Resu
         users => format!("{users} processes"),
     };
     match state {
-        State::Hooked { functions, emulated, failed } => {
+        State::Hooked { functions, trust, verified, emulated, failed } => {
+            let guess = match trust {
+                Trust::Inferred if !verified => "; to be verified by its traffic",
+                _ => "",
+            };
             let cost = if *emulated { "" } else { "; the probes are of the slow kind" };
-            writeln!(report, "ok    {path}  {stack}, {users}: {}{cost}", functions.join(", "))?;
+            writeln!(report, "ok    {path}  {stack}, {users}: {}{cost}{guess}", functions.join(", "))?;
             failed.iter().try_for_each(|error| writeln!(report, "warn  {path}  {error}"))
         }
         State::NotHooked { reason } => {

@@ -9,7 +9,8 @@
 //! wrapped in, and `exchanges` knows which response belongs to which request. A connection that shows
 //! itself to be HTTP/2 is `http2`'s from then on, with the same `coding`; one that was upgraded to
 //! WebSocket is `websocket`'s. What a body means is
-//! for the stage above; [`sse`] and [`grpc`] are here because they are framing too.
+//! for the stage above; [`Beginning`] tells plaintext from what is none. [`sse`] and [`grpc`] are here
+//! because they are framing too.
 
 mod coding;
 mod connection;
@@ -20,9 +21,11 @@ pub mod grpc;
 mod half;
 mod http1;
 mod http2;
+mod plaintext;
 pub mod sse;
 mod websocket;
 
 pub use connection::{Connection, ConnectionState, Protocol, Sink};
 pub use counters::Counters;
 pub use event::{End, Event, ExchangeId, Peer, RequestHead, ResponseHead, Role};
+pub use plaintext::{Beginning, Looks};

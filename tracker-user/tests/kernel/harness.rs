@@ -14,7 +14,8 @@ use std::{
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 use llm_tracker::capture::{
     AttachedHooks, Attachment, CaptureEvent, ConnectionId, Connections, Counters, Direction, Hook, HookKind,
-    Kernel, KernelConfig, KernelCounters, KernelLog, Layout, LoadError, Returns, Ring, Transferred, Verdicts,
+    Kernel, KernelConfig, KernelCounters, KernelLog, Layout, LoadError, PlanId, Returns, Ring, Transferred,
+    Verdicts,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use tempfile::TempDir;
@@ -33,6 +34,11 @@ pub(crate) fn by(attachment: Attachment, test: fn()) {
     test();
 }
 
+/// How this test attaches probes.
+pub(crate) fn attachment() -> Option<Attachment> {
+    ATTACHMENT.get()
+}
+
 /// Which functions to hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probes {
@@ -48,18 +54,17 @@ pub(crate) fn pattern(seed: u64, position: u64) -> u8 {
 
 /// Skips, loudly, where this machine cannot run BPF at all; everything else is a failure.
 pub(crate) fn skip_without_bpf(capture: Result<Capture, LoadError>) -> Option<Capture> {
-    match capture {
-        Ok(capture) => Some(capture),
-        Err(
-            error @ (LoadError::NotPermitted { .. }
-            | LoadError::NoBpf
-            | LoadError::KernelTooOld { .. }
-            | LoadError::NoSuchLinks { .. }),
-        ) => {
-            eprintln!("SKIPPED, nothing was tested: {error}");
-            None
-        }
-        Err(error) => panic!("{error}: {error:?}"),
+    capture.map_err(skip).ok()
+}
+
+/// The same of what went wrong.
+pub(crate) fn skip(error: LoadError) {
+    match error {
+        LoadError::NotPermitted { .. }
+        | LoadError::NoBpf
+        | LoadError::KernelTooOld { .. }
+        | LoadError::NoSuchLinks { .. } => eprintln!("SKIPPED, nothing was tested: {error}"),
+        error => panic!("{error}: {error:?}"),
     }
 }
 
@@ -78,12 +83,12 @@ pub(crate) struct Capture {
 
 impl Capture {
     pub(crate) fn start(probes: Probes, config: &KernelConfig) -> Result<Self, LoadError> {
-        let config = KernelConfig { attachment: ATTACHMENT.get(), ..*config };
+        let config = KernelConfig { attachment: attachment(), ..*config };
         let mut kernel = Kernel::load(llm_tracker::daemon::KERNEL_OBJECT, &config)?;
         let libraries = TempDir::new().expect("a temporary directory");
         let library = libraries.path().join("libssl.so.3");
         std::fs::copy(system_libssl(), &library).expect("a copy of libssl");
-        let attached = kernel.attach(&hooks(&library, probes), &library);
+        let attached = kernel.attach(PlanId::NONE, &hooks(&library, probes), &library);
         assert!(attached.refused.is_empty(), "{:?}", attached.refused);
         Ok(Self {
             _hooks: attached.link,

@@ -6,10 +6,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what failed by panicking")]
 
+mod guess;
 mod harness;
 
 use std::{collections::HashSet, time::Duration};
 
+use guess::{right as a_right_guess_is_verified, wrong as a_wrong_guess_is_refuted};
 use harness::{Capture, Probes, Run, pattern, skip_without_bpf};
 use llm_tracker::capture::{CaptureEvent, ConnectionId, Direction, KernelConfig, Verdict};
 
@@ -56,6 +58,8 @@ by_each_attachment! {
     a_call_on_another_connection_inside_a_call_ends_that_one,
     threads_that_are_too_many_are_counted_and_end_their_connections,
     a_quiet_ring_wakes_nobody,
+    a_right_guess_is_verified,
+    a_wrong_guess_is_refuted,
 }
 
 /// Runs a scenario to its end and checks that each end of each connection was seen in full.

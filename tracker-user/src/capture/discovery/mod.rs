@@ -34,7 +34,7 @@ pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 
 use super::locate::locate;
-use super::{Attached, Hook};
+use super::{Attached, Hook, PlanId, Proof};
 use judge::Judge;
 use table::Table;
 use worker::{Shared, Worker};
@@ -50,8 +50,9 @@ pub trait Attach {
     /// index, and nothing of them is left in place.
     ///
     /// `file` is good during this call only. It leads to the inode itself (`/proc/self/fd/N`): the
-    /// kernel accepts it for a uprobe even where the file is deleted or out of sight.
-    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<Self::Link, Self::Error>;
+    /// kernel accepts it for a uprobe even where the file is deleted or out of sight. `plan` comes back
+    /// with each connection that the probes see.
+    fn attach(&mut self, plan: PlanId, hooks: &[Hook], file: &Path) -> Attached<Self::Link, Self::Error>;
 
     /// Takes probes away, and returns when they are.
     fn detach(&mut self, links: Vec<Self::Link>) {
@@ -126,6 +127,7 @@ impl Discovery {
             snapshot: Mutex::default(),
             stop: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io::Error::from)?,
+            proofs: Mutex::default(),
         });
         let judge = Judge::start(Arc::clone(&shared))?;
         let mut worker = Worker::new(config, attacher, sink, judge, Arc::clone(&shared));
@@ -146,6 +148,12 @@ impl Handle {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what traffic has said about plans: those that it refutes are unhooked.
+    pub fn prove(&self, proofs: Vec<(PlanId, Proof)>) {
+        self.shared.proofs.lock().unwrap_or_else(PoisonError::into_inner).extend(proofs);
+        self.shared.wake();
     }
 
     /// Takes all hooks away and ends the thread.
@@ -184,7 +192,7 @@ pub fn survey() -> Result<Snapshot, Error> {
     impl Attach for Nothing {
         type Link = ();
         type Error = Infallible;
-        fn attach(&mut self, _: &[Hook], _: &Path) -> Attached<(), Infallible> {
+        fn attach(&mut self, _: PlanId, _: &[Hook], _: &Path) -> Attached<(), Infallible> {
             Attached { link: (), refused: Vec::new() }
         }
     }

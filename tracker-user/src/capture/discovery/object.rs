@@ -10,11 +10,13 @@ use super::Attach;
 use super::file::Version;
 use super::report::{Counters, ObjectReport, State};
 use crate::capture::locate::{Located, Reason};
-use crate::capture::{Attached, HookKind};
+use crate::capture::{Attached, HookKind, HookPlan, PlanId, Proof, Trust};
 
 /// One TLS stack in the file.
 struct Stack<L> {
     located: Located,
+    plan: PlanId,
+    verified: bool,
     link: Option<L>,
     functions: Vec<&'static str>,
     emulated: bool,
@@ -74,7 +76,7 @@ impl<L> Object<L> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         for stack in &mut self.stacks {
             let Ok(plan) = &stack.located.plan else { continue };
-            let Attached { link, refused } = attacher.attach(&plan.hooks, &path);
+            let Attached { link, refused } = attacher.attach(stack.plan, &plan.hooks, &path);
             for (index, error) in &refused {
                 let function = plan.hooks.get(*index).map_or("?", |hook| hook.function);
                 counters.attach_failures += 1;
@@ -124,6 +126,34 @@ impl<L> Object<L> {
         links
     }
 
+    /// Takes in what traffic has said about a plan of this object. What was refuted is returned, and
+    /// what kept its hooks in place, to be detached.
+    pub(super) fn prove(
+        &mut self,
+        plan: PlanId,
+        proof: Proof,
+        counters: &mut Counters,
+    ) -> Option<(HookPlan, Option<L>)> {
+        let stack = self.stacks.iter_mut().find(|stack| stack.plan == plan)?;
+        let name = stack.located.stack;
+        match proof {
+            Proof::Verified => {
+                stack.verified = true;
+                tracing::info!(object = self.path, stack = name, "verified by its traffic");
+                None
+            }
+            Proof::Refuted => {
+                tracing::warn!(object = self.path, stack = name, "no plaintext in what is hooked; unhooked");
+                let plan = std::mem::replace(&mut stack.located.plan, Err(Reason::Refuted)).ok()?;
+                stack.functions.clear();
+                counters.refuted += 1;
+                let link = stack.link.take();
+                counters.detached += u64::from(link.is_some());
+                Some((plan, link))
+            }
+        }
+    }
+
     pub(super) fn reports(&self) -> impl Iterator<Item = ObjectReport> {
         self.stacks.iter().map(|stack| ObjectReport {
             path: self.path.clone(),
@@ -136,7 +166,16 @@ impl<L> Object<L> {
 
 impl<L> Stack<L> {
     fn new(located: Located) -> Self {
-        Self { located, link: None, functions: Vec::new(), emulated: true, failed: Vec::new() }
+        let trust = located.plan.as_ref().map_or(Trust::Inferred, |plan| plan.trust);
+        Self {
+            located,
+            plan: PlanId::new(trust),
+            verified: false,
+            link: None,
+            functions: Vec::new(),
+            emulated: true,
+            failed: Vec::new(),
+        }
     }
 
     fn state(&self) -> State {
@@ -147,6 +186,8 @@ impl<L> Stack<L> {
             }
             Ok(_) => State::Hooked {
                 functions: self.functions.clone(),
+                trust: self.plan.trust(),
+                verified: self.verified,
                 emulated: self.emulated,
                 failed: self.failed.clone(),
             },

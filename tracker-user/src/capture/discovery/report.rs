@@ -1,5 +1,6 @@
 //! What discovery tells the rest of the daemon.
 
+use crate::capture::Trust;
 use crate::capture::locate::Reason;
 
 /// A process that uses TLS came or went.
@@ -49,6 +50,10 @@ pub enum State {
     Hooked {
         /// The functions that are.
         functions: Vec<&'static str>,
+        /// How they were found.
+        trust: Trust,
+        /// Whether traffic has shown that they are what they are taken for.
+        verified: bool,
         /// Whether all probes are of the cheap kind.
         emulated: bool,
         /// The functions that could not be, and the error.
@@ -61,6 +66,20 @@ pub enum State {
     },
 }
 
+impl State {
+    /// A word that never changes, for a metric's label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Hooked { verified: false, .. } => "hooked",
+            Self::Hooked { verified: true, .. } => "verified",
+            Self::NotHooked { reason: Reason::Refuted } => "refuted",
+            Self::NotHooked { reason: Reason::NotLocated(_) } => "not_located",
+            Self::NotHooked { .. } => "not_hooked",
+        }
+    }
+}
+
 /// What has happened since the start; these only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -68,6 +87,8 @@ pub struct Counters {
     pub attached: u64,
     /// Stacks whose hooks were taken away again.
     pub detached: u64,
+    /// Stacks whose hooks were taken away because what they saw was no plaintext.
+    pub refuted: u64,
     /// Functions that the kernel refused to probe.
     pub attach_failures: u64,
     /// Files read to be judged.

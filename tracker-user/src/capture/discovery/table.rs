@@ -14,7 +14,8 @@ use super::maps::{self, Alias, Mapping};
 use super::object::Object;
 use super::report::{Counters, ObjectReport, ProcessEvent};
 use super::{Attach, Config, standing};
-use crate::capture::locate::{Known, Located};
+use crate::capture::locate::{Known, Located, Reason};
+use crate::capture::{PlanId, Proof};
 
 /// Files remembered as seen or as judged; past that, all are forgotten and judged anew.
 const MAX_REMEMBERED: usize = 64 * 1024;
@@ -461,6 +462,24 @@ impl<A: Attach> Table<A> {
                     self.ended(pid);
                 }
             }
+        }
+    }
+
+    /// Takes in what traffic has said about a plan; one that it refutes is unhooked, and not hooked again
+    /// when its file comes back.
+    pub(super) fn prove(&mut self, plan: PlanId, proof: Proof) {
+        let counters = &mut self.counters;
+        let refuted = self.objects.iter_mut().find_map(|(identity, object)| {
+            let (refuted, link) = object.prove(plan, proof, counters)?;
+            Some((*identity, object.version, refuted, link))
+        });
+        let Some((identity, version, refuted, link)) = refuted else { return };
+        self.attacher.detach(link.into_iter().collect());
+        if let Some((judged, located)) = self.judged.get_mut(&identity)
+            && *judged == version
+        {
+            let same = |found: &&mut Located| found.plan.as_ref().is_ok_and(|plan| *plan == refuted);
+            located.iter_mut().filter(same).for_each(|found| found.plan = Err(Reason::Refuted));
         }
     }
 

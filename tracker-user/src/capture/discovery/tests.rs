@@ -12,11 +12,12 @@ use std::time::Instant;
 use super::*;
 
 mod large;
+mod proof;
 
 /// What the stand-in was told.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    Attached { function: &'static str, inode: u64, at: Instant },
+    Attached { plan: PlanId, function: &'static str, inode: u64, at: Instant },
     Detached { inode: u64 },
 }
 
@@ -30,7 +31,7 @@ impl Attach for Recorder {
     type Link = Vec<u64>;
     type Error = &'static str;
 
-    fn attach(&mut self, hooks: &[Hook], file: &Path) -> Attached<Vec<u64>, &'static str> {
+    fn attach(&mut self, plan: PlanId, hooks: &[Hook], file: &Path) -> Attached<Vec<u64>, &'static str> {
         let at = Instant::now();
         let inode = fs::metadata(file).unwrap().ino();
         let (mut link, mut refused) = (Vec::new(), Vec::new());
@@ -38,7 +39,7 @@ impl Attach for Recorder {
             if self.refuse.contains(&hook.function) {
                 refused.push((index, "refused by the test"));
             } else {
-                self.told.send(Told::Attached { function: hook.function, inode, at }).unwrap();
+                self.told.send(Told::Attached { plan, function: hook.function, inode, at }).unwrap();
                 link.push(inode);
             }
         }

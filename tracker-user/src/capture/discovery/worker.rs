@@ -14,6 +14,7 @@ use super::report::{ProcessEvent, Snapshot};
 use super::sideband::{Drained, SideBand};
 use super::table::Table;
 use super::{Attach, Config, maps};
+use crate::capture::{PlanId, Proof};
 
 /// A process whose first thread has ended is looked at after this long: the others end with it, or not.
 const REAP_AFTER: Duration = Duration::from_millis(50);
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) snapshot: Mutex<Snapshot>,
     pub(super) stop: AtomicBool,
     pub(super) wake: OwnedFd,
+    /// What traffic has said since the thread last looked.
+    pub(super) proofs: Mutex<Vec<(PlanId, Proof)>>,
 }
 
 impl Shared {
@@ -102,6 +105,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             }
             self.reap(now);
             self.table.tick(now);
+            self.prove();
             self.judge_large();
             self.publish();
             let late = self.side_band.as_ref().is_some_and(SideBand::is_late);
@@ -193,6 +197,11 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             *attempts += 1;
             *attempts < REAP_ATTEMPTS
         });
+    }
+
+    fn prove(&mut self) {
+        let proofs = std::mem::take(&mut *self.shared.proofs.lock().unwrap_or_else(PoisonError::into_inner));
+        proofs.into_iter().for_each(|(plan, proof)| self.table.prove(plan, proof));
     }
 
     fn tell(&mut self) {

@@ -22,7 +22,7 @@ use super::{
     multi::{Multi, Place},
     programs,
 };
-use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, Layout, Returns, Transferred};
+use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, Layout, PlanId, Returns, Transferred};
 
 /// `ENOTSUPP`, which the kernel answers for an instruction that it cannot probe and which is no
 /// errno of user space.
@@ -141,13 +141,19 @@ pub enum AttachError {
 
 impl Kernel {
     /// Hooks functions of the file at `path`, in every process that maps it now or later. `path` may be
-    /// `/proc/self/fd/N`; it is followed once. One that cannot be hooked fails no other.
-    pub fn attach(&mut self, hooks: &[Hook], path: &Path) -> Attached<AttachedHooks, AttachError> {
+    /// `/proc/self/fd/N`; it is followed once. One that cannot be hooked fails no other. `plan` comes up
+    /// with each connection that they see.
+    pub fn attach(
+        &mut self,
+        plan: PlanId,
+        hooks: &[Hook],
+        path: &Path,
+    ) -> Attached<AttachedHooks, AttachError> {
         let mut refused = Vec::new();
         let mut ready = Vec::new();
         let sessions = self.attachment == Attachment::Session;
         for (index, hook) in hooks.iter().enumerate() {
-            match sites(hook, sessions) {
+            match sites(hook, plan, sessions) {
                 Ok(sites) => ready.push(Ready { index, function: hook.function, sites }),
                 Err(error) => refused.push((index, error)),
             }
@@ -234,7 +240,7 @@ fn attach_together(multi: &Multi, hooks: &[Ready], path: &Path) -> Result<Vec<Pr
 }
 
 /// The probes that a hook takes, those at its ends first.
-fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
+fn sites(hook: &Hook, plan: PlanId, sessions: bool) -> Result<Vec<Site>, AttachError> {
     let bad = |what| AttachError::BadHook { function: hook.function, what };
     let programs = programs::of(hook.layout);
     let site =
@@ -245,6 +251,7 @@ fn sites(hook: &Hook, sessions: bool) -> Result<Vec<Site>, AttachError> {
     };
     let cookie = transfer_cookie(hook.layout, direction, hook.transferred)
         .ok_or_else(|| bad("the count is in no argument that is known"))?
+        .with_plan(plan.raw())
         .0;
     let mut sites: Vec<Site> = match (&hook.returns, programs.on_return, programs.session) {
         // A session has its entry and its return at one place.

@@ -14,7 +14,7 @@ use super::strings;
 use super::values::Value;
 use super::walk::Walk;
 use super::{Architecture, Located, Locator, Reason};
-use crate::capture::{Direction, HookKind, HookPlan, Transferred};
+use crate::capture::{Direction, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "boringssl";
 
@@ -114,7 +114,7 @@ fn plan(image: &Image<'_>, ends: &[u64]) -> Result<HookPlan, Reason> {
         return Err(Reason::NotLocated("no function raises the error of SSL_do_handshake"));
     }
     hooks.extend(ends);
-    Ok(HookPlan { stack: STACK, hooks })
+    Ok(HookPlan { stack: STACK, trust: Trust::Inferred, hooks })
 }
 
 /// The errors that a function raises, by their lines.

@@ -8,7 +8,7 @@ use super::elf::Image;
 use super::probe::{self, MAX_CODE};
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
-use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred};
+use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "gnutls";
 
@@ -49,7 +49,11 @@ impl Locator for GnuTls {
         }
         let hooks = hooks(image, &found);
         let transfers = hooks.iter().any(|hook| matches!(hook.kind, HookKind::Transfer(_)));
-        let plan = if transfers { Ok(HookPlan { stack: STACK, hooks }) } else { Err(Reason::NoProbePoint) };
+        let plan = if transfers {
+            Ok(HookPlan { stack: STACK, trust: Trust::Symbols, hooks })
+        } else {
+            Err(Reason::NoProbePoint)
+        };
         Some(Located { stack: STACK, plan })
     }
 }

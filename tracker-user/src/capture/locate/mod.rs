@@ -44,6 +44,9 @@ pub enum Reason {
     /// The file could not be read to the end.
     #[error("could not be read: {0}")]
     Unreadable(String),
+    /// The functions that were found are others: traffic has shown it.
+    #[error("what was taken for its functions does not move plaintext")]
+    Refuted,
     /// The kernel refused the probes.
     #[error("could not be probed: {0}")]
     AttachFailed(String),
@@ -57,6 +60,7 @@ impl Reason {
             Self::ForeignMachine => "foreign_machine",
             Self::NoProbePoint => "no_probe_point",
             Self::NotLocated(_) => "not_located",
+            Self::Refuted => "refuted",
             Self::Unreadable(_) => "unreadable",
             Self::AttachFailed(_) => "attach_failed",
         }

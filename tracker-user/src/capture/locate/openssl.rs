@@ -8,7 +8,7 @@ use super::funnel::{self, Funnel};
 use super::probe;
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
-use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred};
+use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred, Trust};
 
 /// Functions looked for: the family's, and those that tell its members apart.
 const NAMES: [&str; 9] = [
@@ -72,7 +72,11 @@ impl Locator for BySymbol {
         let stack = stack(&found);
         let hooks = hooks(image, &found);
         let transfers = hooks.iter().any(|hook| matches!(hook.kind, HookKind::Transfer(_)));
-        let plan = if transfers { Ok(HookPlan { stack, hooks }) } else { Err(Reason::NoProbePoint) };
+        let plan = if transfers {
+            Ok(HookPlan { stack, trust: Trust::Symbols, hooks })
+        } else {
+            Err(Reason::NoProbePoint)
+        };
         Some(Located { stack, plan })
     }
 }

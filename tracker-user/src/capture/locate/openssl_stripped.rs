@@ -15,7 +15,7 @@ use super::strings;
 use super::values::Value;
 use super::walk::Walk;
 use super::{Architecture, Located, Locator, Reason};
-use crate::capture::{Direction, HookKind, HookPlan, Transferred};
+use crate::capture::{Direction, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "openssl";
 
@@ -96,7 +96,7 @@ fn plan(image: &Image<'_>, [reads, writes, files]: [Vec<u64>; 3]) -> Result<Hook
     };
     let hook = probe::hook(image, HookKind::Free, "SSL_free", address, Transferred::Returned);
     hooks.push(hook.ok_or(Reason::NoProbePoint)?);
-    Ok(HookPlan { stack: STACK, hooks })
+    Ok(HookPlan { stack: STACK, trust: Trust::Inferred, hooks })
 }
 
 /// The one function that reports errors as `function` does.

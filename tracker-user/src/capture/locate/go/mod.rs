@@ -14,7 +14,9 @@ mod pclntab;
 
 use super::elf::{Architecture, Image};
 use super::{Located, Locator, Reason};
-use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, HookPlan, Layout, Returns, Transferred};
+use crate::capture::{
+    CountAt, Direction, Exit, Hook, HookKind, HookPlan, Layout, Returns, Transferred, Trust,
+};
 
 use entry::{Check, Convention};
 use pclntab::{Function, Pclntab};
@@ -48,7 +50,7 @@ impl Locator for CryptoTls {
         let plan = write
             .ok_or(Reason::NotLocated("it has crypto/tls, but not the function that writes records"))
             .and_then(|write| Program::new(image, &table, &[read, write])?.hooks(read, write, close))
-            .map(|hooks| HookPlan { stack: STACK, hooks });
+            .map(|hooks| HookPlan { stack: STACK, trust: Trust::Symbols, hooks });
         Some(Located { stack: STACK, plan })
     }
 }
