@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 | direction: 0 write, 1 read |
 //! | 8..16 | where the count is: 0 the return value, else the 1-based argument that points to it |
-//! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`], [`LAYOUT_GO_RECORD`] |
+//! | 16..24 | layout: [`LAYOUT_SSL`], [`LAYOUT_GO`], [`LAYOUT_GO_RECORD`], `LAYOUT_AEAD_*` |
 //! | 32..64 | the plan that the probe belongs to, for user space; 0 where it does not matter |
 //! | others | reserved, zero |
 
@@ -17,6 +17,14 @@ pub const LAYOUT_SSL: u8 = 0;
 pub const LAYOUT_GO: u8 = 1;
 /// `(*Conn, record type, buffer, length, capacity)`, likewise.
 pub const LAYOUT_GO_RECORD: u8 = 2;
+/// `EVP_AEAD_CTX_seal` of aws-lc.
+pub const LAYOUT_AEAD_SEAL: u8 = 3;
+/// `EVP_AEAD_CTX_seal_scatter`.
+pub const LAYOUT_AEAD_SEAL_SCATTER: u8 = 4;
+/// `EVP_AEAD_CTX_open`.
+pub const LAYOUT_AEAD_OPEN: u8 = 5;
+/// `EVP_AEAD_CTX_open_gather`.
+pub const LAYOUT_AEAD_OPEN_GATHER: u8 = 6;
 
 /// The direction bit of a connection that the process writes to.
 pub const WRITE: u32 = 0;
@@ -58,6 +66,12 @@ impl TransferCookie {
     #[must_use]
     pub const fn direction(self) -> u32 {
         (self.0 & 1) as u32
+    }
+
+    /// One of `LAYOUT_*`.
+    #[must_use]
+    pub const fn layout(self) -> u8 {
+        (self.0 >> 16) as u8
     }
 
     /// The 1-based argument that points to the count; 0 where the return value is the count.

@@ -54,6 +54,11 @@ counters! {
     ConnectionsFull,
     /// Bytes of those calls.
     ConnectionsFullBytes,
+    /// Records of application data that were encrypted or decrypted with a key of which it is not known
+    /// to which connection it belongs: it was made before the probes were there, or out of order.
+    Unpaired,
+    /// Bytes of those records.
+    UnpairedBytes,
     /// Notices (opened, closed, exec, exit) lost because the ring was full.
     NoticesLost,
 }

@@ -29,7 +29,7 @@ pub struct GoCallKey {
 }
 
 /// Size of what the kernel side keeps of a call; its meaning is the kernel side's own.
-pub const CALL_BYTES: usize = 96;
+pub const CALL_BYTES: usize = 152;
 
 /// What the kernel side knows of a connection. Only the kernel side writes it.
 #[repr(C)]

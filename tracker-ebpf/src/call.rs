@@ -39,7 +39,12 @@ pub(crate) struct Call {
     pub(crate) generation: u32,
     /// 1 between entry and return.
     pub(crate) active: u32,
+    /// Arguments that are not in registers, for the functions that have so many.
+    pub(crate) further: [u64; FURTHER_ARGUMENTS],
 }
+
+/// Of a function with 13 arguments, on the machine that has the fewest of them in registers.
+pub(crate) const FURTHER_ARGUMENTS: usize = 7;
 
 impl Call {
     /// What a new entry is inserted as: an insertion copies from somewhere, and the stack has no
@@ -57,6 +62,7 @@ impl Call {
         cookie: TransferCookie(0),
         generation: 0,
         active: 0,
+        further: [0; FURTHER_ARGUMENTS],
     };
 }
 

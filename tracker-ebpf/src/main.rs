@@ -2,7 +2,8 @@
 //!
 //! Probes in TLS libraries follow each call that moves plaintext from its entry ([`transfer`]; [`go`]
 //! for Go) to its return, count what it really moved on its connection ([`connection`]), and copy that into
-//! the ring buffer ([`deliver`]). [`process`] reports programs that start and end.
+//! the ring buffer ([`deliver`]). [`aead`] does the same for a library that knows only keys and
+//! records. [`process`] reports programs that start and end.
 //!
 //! # The preemption law
 //!
@@ -19,6 +20,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)] // Atomic addition; see `atomic`.
 
+mod aead;
 mod atomic;
 mod call;
 mod connection;

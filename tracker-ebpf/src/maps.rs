@@ -11,6 +11,7 @@ use tracker_common::{
 };
 
 use crate::{
+    aead::FreshContext,
     atomic::{self, Word},
     call::Call,
 };
@@ -38,6 +39,15 @@ pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, Connection> =
 #[map]
 pub(crate) static VERDICTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(64 << 10, 0);
 
+/// The connections of the key contexts of aws-lc, by process and address of the context; 0 where that
+/// is not known. One that is evicted is not known any more.
+#[map]
+pub(crate) static KEY_CONTEXTS: LruHashMap<ConnectionKey, u64> = LruHashMap::with_max_entries(128 << 10, 0);
+
+/// The context that a thread has just set up, by thread.
+#[map]
+pub(crate) static FRESH_CONTEXTS: LruHashMap<u64, FreshContext> = LruHashMap::with_max_entries(16 << 10, 0);
+
 /// By [`Counter`].
 #[map]
 static COUNTERS: Array<u64> = Array::with_max_entries(Counter::ALL.len() as u32, 0);
@@ -59,6 +69,15 @@ static LAST_GENERATION: Word = Word::new(0);
 #[inline(always)]
 pub(crate) fn next_generation() -> u32 {
     (LAST_GENERATION.fetch_add(1) as u32).wrapping_add(1)
+}
+
+/// The last number that was given to a connection that has no object of its own.
+static LAST_NUMBER: Word = Word::new(0);
+
+/// A number for a connection that no other has, nor the address of an object.
+#[inline(always)]
+pub(crate) fn next_number() -> u64 {
+    LAST_NUMBER.fetch_add(1).wrapping_add(1) | 1 << 63
 }
 
 /// Adds to a counter. Atomic, since a program can be preempted between a read and a write.

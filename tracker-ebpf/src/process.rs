@@ -8,7 +8,7 @@ use tracker_common::record;
 use crate::{
     call::{READ_SLOT, current_thread},
     deliver, log,
-    maps::CALLS,
+    maps::{CALLS, FRESH_CONTEXTS},
 };
 
 /// `sched_process_exec(task, old_pid, binprm)`: the thread has its new program, and has become the
@@ -40,4 +40,5 @@ fn process_exit(_context: RawTracePointContext) -> i32 {
 fn forget(thread: u64) {
     let _ = CALLS.remove(&thread);
     let _ = CALLS.remove(&(thread | READ_SLOT));
+    let _ = FRESH_CONTEXTS.remove(&thread);
 }

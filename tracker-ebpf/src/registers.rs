@@ -28,6 +28,8 @@ mod machine {
     pub(super) const fn is_below_or_equal(flags: u64) -> bool {
         flags & (1 | 1 << 6) != 0
     }
+    /// The arguments that are not in registers begin above the return address.
+    pub(super) const FURTHER_ARGUMENTS: u64 = 8;
     /// The return instruction pops the return address, so the stack pointer after it is above the
     /// one at any instruction of the function.
     pub(super) const RETURN_POPS: bool = true;
@@ -36,8 +38,8 @@ mod machine {
 #[cfg(bpf_target_arch = "aarch64")]
 mod machine {
     /// 64-bit words of `struct user_pt_regs` (`arch/arm64/include/uapi/asm/ptrace.h`) that hold the
-    /// first six arguments: x0 to x5.
-    pub(super) const ARGUMENTS: [usize; 6] = [0, 1, 2, 3, 4, 5];
+    /// first eight arguments: x0 to x7.
+    pub(super) const ARGUMENTS: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
     /// The first four of Go (`abi-internal.md`): x0 to x3.
     pub(super) const GO_ARGUMENTS: [usize; 4] = [0, 1, 2, 3];
     /// x28, the current goroutine in Go.
@@ -55,12 +57,30 @@ mod machine {
     pub(super) const fn is_below_or_equal(flags: u64) -> bool {
         flags & 1 << 29 == 0 || flags & 1 << 30 != 0
     }
+    /// The arguments that are not in registers begin at the top of the stack.
+    pub(super) const FURTHER_ARGUMENTS: u64 = 0;
     /// The return address is in a register.
     pub(super) const RETURN_POPS: bool = false;
 }
 
 #[cfg(not(any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64")))]
 compile_error!("the register layout of this machine is not known: add it to `registers.rs`");
+
+/// Where in user memory the further arguments are, at a function's entry, eight bytes each.
+#[inline(always)]
+pub(crate) fn further_arguments(context: &impl EbpfContext) -> u64 {
+    stack(context).wrapping_add(machine::FURTHER_ARGUMENTS)
+}
+
+/// The 1-based argument `N`, given those that are not in registers.
+#[inline(always)]
+pub(crate) fn any_argument<const N: usize>(context: &impl EbpfContext, further: &[u64]) -> u64 {
+    const { assert!(N > 0 && N <= 6 + crate::call::FURTHER_ARGUMENTS) };
+    match const { (N - 1).checked_sub(machine::ARGUMENTS.len()) } {
+        Some(index) => further.get(index).copied().unwrap_or(0),
+        None => word(context, const { machine::ARGUMENTS[(N - 1) % machine::ARGUMENTS.len()] }),
+    }
+}
 
 /// The 1-based argument `N` (at most 6).
 #[inline(always)]

@@ -9,6 +9,8 @@ use super::Direction;
 pub enum HookKind {
     /// Transfers plaintext: `(connection, buffer, length, ...)`.
     Transfer(Direction),
+    /// Begins what is known under a pointer, where the first transfer does not tell: `(connection, ...)`.
+    Begin,
     /// Ends a connection: `(connection)`.
     Free,
 }
@@ -23,6 +25,36 @@ pub enum Layout {
     /// `(*Conn, record type, buffer, length, capacity)`, likewise, which transfers all or fails for good:
     /// its entry tells all. Only application data counts.
     GoRecord,
+    /// A function of aws-lc that encrypts or decrypts one record with a key. What it is given for a
+    /// connection is the context of that key, which serves one direction.
+    Aead(AeadFunction),
+    /// `(EVP_AEAD_CTX *, ...)`, in the registers of C's: what sets up or clears the context of a key.
+    AeadContext,
+}
+
+/// A function of aws-lc's `openssl/aead.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AeadFunction {
+    /// `EVP_AEAD_CTX_seal(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+    Seal,
+    /// `EVP_AEAD_CTX_seal_scatter(ctx, out, out_tag, out_tag_len, max_out_tag_len, nonce, nonce_len, in,
+    /// in_len, extra_in, extra_in_len, ad, ad_len)`
+    SealScatter,
+    /// `EVP_AEAD_CTX_open(ctx, out, out_len, max_out_len, nonce, nonce_len, in, in_len, ad, ad_len)`
+    Open,
+    /// `EVP_AEAD_CTX_open_gather(ctx, out, nonce, nonce_len, in, in_len, in_tag, in_tag_len, ad, ad_len)`
+    OpenGather,
+}
+
+impl AeadFunction {
+    /// Which way the plaintext goes.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Seal | Self::SealScatter => Direction::Write,
+            Self::Open | Self::OpenGather => Direction::Read,
+        }
+    }
 }
 
 /// Where a transfer function leaves the number of bytes that were really transferred.

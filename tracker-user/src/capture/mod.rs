@@ -10,7 +10,9 @@ mod ring;
 
 pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};
 pub use event::{CaptureEvent, Opened, Verdict};
-pub use hook::{CountAt, Exit, Hook, HookKind, HookPlan, Layout, PlanId, Proof, Returns, Transferred, Trust};
+pub use hook::{
+    AeadFunction, CountAt, Exit, Hook, HookKind, HookPlan, Layout, PlanId, Proof, Returns, Transferred, Trust,
+};
 pub use kernel::{
     AttachError, Attached, AttachedHooks, Attachment, Connections, Counters, Kernel, KernelConfig,
     KernelCounters, KernelLog, LoadError, Verdicts,

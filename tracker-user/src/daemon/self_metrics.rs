@@ -68,6 +68,8 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
         nested,
         connections_full,
         connections_full_bytes,
+        unpaired,
+        unpaired_bytes,
         notices_lost,
     } = kernel;
     samples.extend([
@@ -108,6 +110,7 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
     samples.extend(lost("past_cap", past_cap, past_cap_bytes));
     samples.extend(lost("unreadable", unreadable, unreadable_bytes));
     samples.extend(lost("connections_full", connections_full, connections_full_bytes));
+    samples.extend(lost("unpaired", unpaired, unpaired_bytes));
     let unknown = |reason, value| {
         Sample::counter(
             "llm_tracker_lost_calls_total",

@@ -22,7 +22,9 @@ use super::{
     multi::{Multi, Place},
     programs,
 };
-use crate::capture::{CountAt, Direction, Exit, Hook, HookKind, Layout, PlanId, Returns, Transferred};
+use crate::capture::{
+    AeadFunction, CountAt, Direction, Exit, Hook, HookKind, Layout, PlanId, Returns, Transferred,
+};
 
 /// `ENOTSUPP`, which the kernel answers for an instruction that it cannot probe and which is no
 /// errno of user space.
@@ -247,6 +249,10 @@ fn sites(hook: &Hook, plan: PlanId, sessions: bool) -> Result<Vec<Site>, AttachE
         |program, on_return, offset, cookie| Site { program, on_return, place: Place { offset, cookie } };
     let direction = match hook.kind {
         HookKind::Free => return Ok(vec![site(programs.free, false, hook.entry_offset, 0)]),
+        HookKind::Begin => {
+            let program = programs.begin.ok_or_else(|| bad("the kernel side has no program for it"))?;
+            return Ok(vec![site(program, false, hook.entry_offset, 0)]);
+        }
         HookKind::Transfer(direction) => direction,
     };
     let cookie = transfer_cookie(hook.layout, direction, hook.transferred)
@@ -276,6 +282,11 @@ fn transfer_cookie(layout: Layout, direction: Direction, transferred: Transferre
         Layout::Ssl => cookie::LAYOUT_SSL,
         Layout::Go => cookie::LAYOUT_GO,
         Layout::GoRecord => cookie::LAYOUT_GO_RECORD,
+        Layout::Aead(AeadFunction::Seal) => cookie::LAYOUT_AEAD_SEAL,
+        Layout::Aead(AeadFunction::SealScatter) => cookie::LAYOUT_AEAD_SEAL_SCATTER,
+        Layout::Aead(AeadFunction::Open) => cookie::LAYOUT_AEAD_OPEN,
+        Layout::Aead(AeadFunction::OpenGather) => cookie::LAYOUT_AEAD_OPEN_GATHER,
+        Layout::AeadContext => return None,
     };
     let direction = match direction {
         Direction::Write => cookie::WRITE,

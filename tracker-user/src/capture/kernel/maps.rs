@@ -155,6 +155,10 @@ kernel_counters! {
     connections_full = ConnectionsFull,
     /// Bytes of those calls.
     connections_full_bytes = ConnectionsFullBytes,
+    /// Records lost because the connection that their key belongs to is not known.
+    unpaired = Unpaired,
+    /// Bytes of those records, about.
+    unpaired_bytes = UnpairedBytes,
     /// Notices (opened, closed, exec, exit) lost because the ring was full.
     notices_lost = NoticesLost,
 }

@@ -181,6 +181,7 @@ impl Kernel {
             .map_max_entries("VERDICTS", max_connections.max(1))
             .map_max_entries("CALLS", max_threads.max(1).saturating_mul(2)) // one a direction
             .map_max_entries("GO_CALLS", max_threads.max(1))
+            .map_max_entries("KEY_CONTEXTS", max_connections.max(1).saturating_mul(2)) // likewise
             .override_global("CALL_CAP_BYTES", &call_cap_bytes, true)
             .override_global("WAKE_UP_BYTES", &wake_up_bytes, true)
             .override_global(aya_log::LEVEL, &log_level, true)
@@ -192,6 +193,7 @@ impl Kernel {
         if kernel.multi.is_none() {
             for name in programs::ALL.iter().flat_map(|programs| programs.plain()) {
                 let program = kernel.probe(name)?;
+                // Some serve more than one layout.
                 if program.fd().is_err() {
                     program.load().map_err(|source| rejected(name, source))?;
                 }

@@ -5,6 +5,7 @@
 //! decides.
 
 mod boringssl_stripped;
+mod clears;
 mod debugdata;
 mod elf;
 mod functions;
@@ -17,6 +18,7 @@ mod openssl;
 mod openssl_stripped;
 mod probe;
 mod references;
+mod rustls;
 mod strings;
 mod symbols;
 mod unwind;
@@ -96,11 +98,12 @@ pub trait Locator: Sync {
 }
 
 /// All locators, the cheapest first.
-const LOCATORS: [&dyn Locator; 6] = [
+const LOCATORS: [&dyn Locator; 7] = [
     &openssl::BySymbol,
     &openssl_stripped::ByErrorReport,
     &boringssl_stripped::ByErrorSite,
     &go::CryptoTls,
+    &rustls::ByErrorSite,
     &gnutls::GnuTls,
     &nss::Nss,
 ];
@@ -122,6 +125,8 @@ pub fn locate(source: &dyn Source) -> Vec<Located> {
     found
 }
 
+#[cfg(test)]
+mod rustls_tests;
 #[cfg(test)]
 mod search_tests;
 #[cfg(test)]

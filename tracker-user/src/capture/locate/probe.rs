@@ -21,6 +21,8 @@ pub(super) enum Need {
     FirstArgument,
     /// The first five arguments, and the return address on top of the stack.
     Call,
+    /// All arguments, and the return address on top of the stack.
+    Arguments,
 }
 
 /// Where to put a probe.
@@ -45,7 +47,7 @@ pub(super) fn hook(
 ) -> Option<Hook> {
     let need = match kind {
         HookKind::Transfer(_) => Need::Call,
-        HookKind::Free => Need::FirstArgument,
+        HookKind::Begin | HookKind::Free => Need::FirstArgument,
     };
     let point = match image.architecture() {
         Architecture::X86_64 => cheapest(&image.code(address, MAX_CODE), address, need)?,
@@ -61,7 +63,7 @@ pub(super) fn hook(
         // At the same instruction, so that one exception serves both.
         returns: match kind {
             HookKind::Transfer(_) => Returns::Probe(entry_offset),
-            HookKind::Free => Returns::None,
+            HookKind::Begin | HookKind::Free => Returns::None,
         },
         transferred,
         emulated: point.emulated,
@@ -152,11 +154,19 @@ fn is_refused(instruction: &Instruction, bytes: &[u8]) -> bool {
 
 /// Whether what the probe needs is lost once an instruction has run.
 fn spoils(info: &mut InstructionInfoFactory, instruction: &Instruction, need: Need) -> bool {
+    const NEEDED: [Register; 7] = [
+        Register::RDI,
+        Register::RSP,
+        Register::RSI,
+        Register::RDX,
+        Register::RCX,
+        Register::R8,
+        Register::R9,
+    ];
     let needed = match need {
-        Need::FirstArgument => &[Register::RDI][..],
-        Need::Call => {
-            &[Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::RSP]
-        }
+        Need::FirstArgument => &NEEDED[..1],
+        Need::Call => &NEEDED[..6],
+        Need::Arguments => &NEEDED[..],
     };
     writes(info, instruction, needed)
 }

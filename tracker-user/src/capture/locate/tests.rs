@@ -91,7 +91,7 @@ int use(void *s, char *b) { return SSL_read(s, b, 1) + SSL_write(s, b, 1); }
 ";
 
 /// Compiles a shared library; `None`, said aloud, where there is no compiler for what is tested here.
-fn compile(folder: &Path, source: &str, flags: &[&str]) -> Option<PathBuf> {
+pub(super) fn compile(folder: &Path, source: &str, flags: &[&str]) -> Option<PathBuf> {
     if cfg!(not(target_arch = "x86_64")) {
         eprintln!("SKIPPED: machine code of x86-64 is tested there");
         return None;
@@ -120,7 +120,7 @@ fn hooks(path: &Path) -> Vec<Hook> {
 }
 
 /// File offset of a function by the file's own symbols, and the bytes there.
-fn truth(path: &Path, name: &str) -> (u64, Vec<u8>) {
+pub(super) fn truth(path: &Path, name: &str) -> (u64, Vec<u8>) {
     let data = fs::read(path).unwrap();
     let file = object::File::parse(&*data).unwrap();
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap();

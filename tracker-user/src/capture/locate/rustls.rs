@@ -1,0 +1,225 @@
+//! rustls, by the functions of aws-lc that encrypt and decrypt its records.
+//!
+//! rustls itself is Rust: its functions have neither a stable name nor a stable calling convention, and
+//! most are inlined. But all plaintext goes through the AEAD functions of the cryptographic library
+//! underneath, and in aws-lc, the default since rustls 0.23, those are C functions that no Rust compiler
+//! changes. They raise errors, and each error names this source file, the library and a reason
+//! (`OPENSSL_PUT_ERROR`): the set of reasons tells which function it is.
+//!
+//! A record's key is a context of one direction, so the functions that set up and clear contexts are
+//! hooked as well: the kernel side learns from their order which two belong to one connection.
+//!
+//! ring, the other library, is out of reach. Its AES-GCM and ChaCha20-Poly1305 are Rust that is inlined
+//! into rustls, around assembly that is given whole blocks of a record, neither its end nor its header,
+//! and that names itself with the crate's version only where symbols were kept: nothing there tells a
+//! record of TLS from any other use, nor where the next one begins.
+
+use std::collections::BTreeSet;
+
+use super::elf::{Architecture, Image};
+use super::probe::{self, Need};
+use super::walk::Walk;
+use super::{Located, Locator, Reason, clears, functions, references, strings};
+use crate::capture::{
+    AeadFunction, Direction, Hook, HookKind, HookPlan, Layout, Returns, Transferred, Trust,
+};
+
+const STACK: &str = "rustls";
+
+/// The end of `__FILE__` of the AEAD functions in aws-lc; BoringSSL's goes on, `.cc.inc`. The zero behind
+/// it tells it from this very constant.
+const SOURCE_FILE: &[u8] = b"/aws-lc/crypto/fipsmodule/cipher/aead.c";
+/// What rustls says of a record that cannot be decrypted (`Error::DecryptError` in `rustls/src/error.rs`,
+/// since 0.20). Other TLS libraries on aws-lc call the same functions, under functions of theirs that
+/// are hooked.
+const RUSTLS: &[u8] = b"cannot decrypt peer's message";
+
+/// `ERR_LIB_CIPHER` (`include/openssl/err.h`).
+const LIBRARY: u64 = 30;
+
+/// Reasons (`include/openssl/cipher.h`).
+mod reason {
+    pub(super) const BAD_DECRYPT: u64 = 101;
+    pub(super) const BUFFER_TOO_SMALL: u64 = 103;
+    pub(super) const CTRL_NOT_IMPLEMENTED: u64 = 104;
+    pub(super) const INVALID_OPERATION: u64 = 112;
+    pub(super) const OUTPUT_ALIASES_INPUT: u64 = 115;
+    pub(super) const TOO_LARGE: u64 = 117;
+    pub(super) const UNSUPPORTED_KEY_SIZE: u64 = 120;
+    pub(super) const NO_DIRECTION_SET: u64 = 124;
+}
+
+/// What a function is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Record(AeadFunction),
+    /// Sets a context up.
+    Init,
+}
+
+/// A function of `crypto/fipsmodule/cipher/aead.c`, as of aws-lc 1.30 (aws-lc-sys 0.17, 2024) to 1.70
+/// (aws-lc-sys 0.47, 2026).
+struct Anchor {
+    role: Role,
+    name: &'static str,
+    /// Reasons that it raises.
+    always: &'static [u64],
+    /// Reasons that it raises as well where what it calls was inlined.
+    inlined: &'static [u64],
+    /// Whether more than one may fit: each is one.
+    many: bool,
+}
+
+const ANCHORS: [Anchor; 5] = [
+    Anchor {
+        role: Role::Record(AeadFunction::Seal),
+        name: "EVP_AEAD_CTX_seal",
+        always: &[reason::TOO_LARGE, reason::BUFFER_TOO_SMALL, reason::OUTPUT_ALIASES_INPUT],
+        inlined: &[],
+        many: false,
+    },
+    Anchor {
+        role: Role::Record(AeadFunction::SealScatter),
+        name: "EVP_AEAD_CTX_seal_scatter",
+        always: &[reason::INVALID_OPERATION, reason::OUTPUT_ALIASES_INPUT],
+        inlined: &[],
+        many: false,
+    },
+    Anchor {
+        role: Role::Record(AeadFunction::Open),
+        name: "EVP_AEAD_CTX_open",
+        always: &[reason::OUTPUT_ALIASES_INPUT, reason::BAD_DECRYPT, reason::BUFFER_TOO_SMALL],
+        inlined: &[reason::CTRL_NOT_IMPLEMENTED],
+        many: false,
+    },
+    Anchor {
+        role: Role::Record(AeadFunction::OpenGather),
+        name: "EVP_AEAD_CTX_open_gather",
+        always: &[reason::OUTPUT_ALIASES_INPUT, reason::CTRL_NOT_IMPLEMENTED],
+        inlined: &[],
+        many: false,
+    },
+    // `EVP_AEAD_CTX_init` calls it, or has it inlined.
+    Anchor {
+        role: Role::Init,
+        name: "EVP_AEAD_CTX_init_with_direction",
+        always: &[reason::UNSUPPORTED_KEY_SIZE],
+        inlined: &[reason::NO_DIRECTION_SET],
+        many: true,
+    },
+];
+
+/// Each of these is needed: to lack one direction, or what tells the connections apart, is to lack all.
+/// Records of TLS 1.3 are sealed by the one, and opened by either of the others.
+const NEEDED: [&[Role]; 3] = [
+    &[Role::Record(AeadFunction::Seal)],
+    &[Role::Record(AeadFunction::Open), Role::Record(AeadFunction::OpenGather)],
+    &[Role::Init],
+];
+
+/// See the module.
+pub(super) struct ByErrorSite;
+
+impl Locator for ByErrorSite {
+    fn locate(&self, image: &Image<'_>) -> Option<Located> {
+        let plan = match strings::find(image, [SOURCE_FILE, RUSTLS]) {
+            Ok([mut sources, rustls]) => {
+                sources.retain(|&source| ends_behind(image, source));
+                if sources.is_empty() || rustls.is_empty() {
+                    return None;
+                }
+                plan(image, &sources)
+            }
+            Err(error) => Err(error.into()),
+        };
+        Some(Located { stack: STACK, plan })
+    }
+}
+
+/// Whether the name of the source file is the end of a string.
+fn ends_behind(image: &Image<'_>, source: u64) -> bool {
+    source.checked_add(SOURCE_FILE.len() as u64).is_some_and(|end| image.loaded(end, 1) == [0])
+}
+
+fn plan(image: &Image<'_>, sources: &[u64]) -> Result<HookPlan, Reason> {
+    if image.architecture() != Architecture::X86_64 {
+        return Err(Reason::NotLocated("no search in code of this architecture"));
+    }
+    let files: Vec<u64> = sources.iter().filter_map(|source| strings::start(image, *source)).collect();
+    let mut found: Vec<(&Anchor, u64)> = Vec::new();
+    for (start, walk) in functions::around(image, &references::taking(image, &files)?)? {
+        let reasons = reasons(&walk, &files);
+        found.extend(ANCHORS.iter().find(|anchor| anchor.fits(&reasons)).map(|anchor| (anchor, start)));
+    }
+    if ANCHORS.iter().any(|a| !a.many && found.iter().filter(|(b, _)| a.role == b.role).count() > 1) {
+        return Err(Reason::NotLocated("more than one function raises the errors of one of aead.c"));
+    }
+    if NEEDED.iter().any(|roles| !found.iter().any(|(anchor, _)| roles.contains(&anchor.role))) {
+        return Err(Reason::NotLocated("no function raises the errors of one of aead.c that is needed"));
+    }
+    let clears = clears::find(image)?;
+    if clears.is_empty() {
+        return Err(Reason::NotLocated("what clears the context of a key was not found"));
+    }
+    let transfers = found.iter().map(|(anchor, start)| anchor.hook(image, *start));
+    let frees = clears
+        .iter()
+        .map(|start| hook(image, HookKind::Free, "EVP_AEAD_CTX_cleanup", Layout::AeadContext, *start));
+    // All of them or none.
+    let hooks: Option<Vec<Hook>> = transfers.chain(frees).collect();
+    hooks.map(|hooks| HookPlan { stack: STACK, trust: Trust::Inferred, hooks }).ok_or(Reason::NoProbePoint)
+}
+
+/// The reasons that a function raises for these source files: `ERR_put_error(library, 0, reason, file,
+/// line)`.
+fn reasons(walk: &Walk, files: &[u64]) -> BTreeSet<u64> {
+    use super::values::Value::Constant;
+    let raised = walk.calls.iter().filter_map(|call| match call.arguments {
+        [Constant(LIBRARY), _, Constant(reason), Constant(file), Constant(_), _] if files.contains(&file) => {
+            Some(reason)
+        }
+        _ => None,
+    });
+    raised.collect()
+}
+
+impl Anchor {
+    fn fits(&self, reasons: &BTreeSet<u64>) -> bool {
+        self.always.iter().all(|reason| reasons.contains(reason))
+            && reasons.iter().all(|reason| self.always.contains(reason) || self.inlined.contains(reason))
+    }
+
+    fn hook(&self, image: &Image<'_>, address: u64) -> Option<Hook> {
+        let (kind, layout) = match self.role {
+            Role::Init => (HookKind::Begin, Layout::AeadContext),
+            Role::Record(function) => (HookKind::Transfer(function.direction()), Layout::Aead(function)),
+        };
+        hook(image, kind, self.name, layout, address)
+    }
+}
+
+fn hook(
+    image: &Image<'_>,
+    kind: HookKind,
+    function: &'static str,
+    layout: Layout,
+    address: u64,
+) -> Option<Hook> {
+    let need = if kind == HookKind::Free { Need::FirstArgument } else { Need::Arguments };
+    let point = probe::cheapest(&image.code(address, probe::MAX_CODE), address, need)?;
+    let (entry_offset, _) = image.code_offset(address.checked_add(point.offset)?)?;
+    let returns = match kind {
+        // What is decrypted is there in the end; what is encrypted, in its place, is not.
+        HookKind::Transfer(Direction::Read) => Returns::Probe(entry_offset),
+        _ => Returns::None,
+    };
+    Some(Hook {
+        kind,
+        function,
+        layout,
+        entry_offset,
+        returns,
+        transferred: Transferred::Returned,
+        emulated: point.emulated,
+    })
+}
