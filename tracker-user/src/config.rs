@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::RunArgs,
+    export::{OriginLabel, OriginLabelError, check_names},
     provider::{Estimates, Gateway},
 };
 
@@ -89,15 +90,22 @@ impl Default for DiscoveryConfig {
 pub struct MetricsConfig {
     /// Address of `/metrics`, `/healthz` and `/readyz`.
     pub listen: SocketAddr,
-    /// Whether series carry a `pid` label. It makes a series per process: only for small hosts.
-    pub pid_label: bool,
+    /// The labels of the `llm_*` metrics that say whose call it was. Read at the start only.
+    pub labels: Vec<OriginLabel>,
     /// The most series that origins and models may make; what is over it goes to `other`.
     pub max_series: usize,
+    /// Series that nothing happened to for so long are dropped, seconds.
+    pub series_expiry_seconds: u64,
 }
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9435)), pid_label: false, max_series: 10_000 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9435)),
+            labels: OriginLabel::defaults(),
+            max_series: 10_000,
+            series_expiry_seconds: 86_400,
+        }
     }
 }
 
@@ -150,6 +158,9 @@ pub enum ConfigError {
         /// Where and why.
         source: toml::de::Error,
     },
+    /// The labels do not go together.
+    #[error("the configuration says metrics.labels: {0}")]
+    Labels(#[from] OriginLabelError),
     /// A value is out of its range.
     #[error("the configuration says {key} = {value}: {expected}")]
     Range {
@@ -236,7 +247,15 @@ impl Config {
             1,
             1_000_000,
             "it must lie between 1 and 1000000",
-        )
+        )?;
+        range(
+            "metrics.series_expiry_seconds",
+            metrics.series_expiry_seconds,
+            60,
+            31_536_000,
+            "it must lie between 60 and 31536000 (a year)",
+        )?;
+        Ok(check_names(&metrics.labels)?)
     }
 }
 
@@ -254,6 +273,12 @@ mod tests {
     fn an_empty_file_is_the_default() {
         assert_eq!(load("").unwrap(), Config::default());
         assert_eq!(Config::default().metrics.listen.to_string(), DEFAULT_METRICS_LISTEN);
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("deploy").join("llm-tracker.toml");
+        assert_eq!(Config::load(&example).unwrap(), Config::default());
     }
 
     #[test]
@@ -295,6 +320,13 @@ mod tests {
             (1, "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a\"]\n", "belong together"),
             (1, "[[gateway]]\nhosts = [\"h\"]\n", "name"),
             (3, "[[gateway]]\nname = \"a\"\nhost = [\"h\"]\n", "host"),
+            (2, "[metrics]\nlabels = [\"proces\"]\n", "`process`"),
+            (
+                4,
+                "[metrics]\nlabels = [\n  \"process\",\n  {from = \"user\", name = \"status\"},\n]\n",
+                "another",
+            ),
+            (4, "[metrics]\nlabels = [\n  \"process\",\n  {from = \"user\", max = 1},\n]\n", "max_values"),
         ] {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");

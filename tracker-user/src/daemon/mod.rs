@@ -136,7 +136,8 @@ async fn serve(
 
     let prometheus = Arc::new(PrometheusSink::new(PrometheusConfig {
         max_series: config.metrics.max_series,
-        pid_label: config.metrics.pid_label,
+        labels: config.metrics.labels.clone(),
+        series_expiry: Duration::from_secs(config.metrics.series_expiry_seconds),
         ..PrometheusConfig::default()
     }));
     let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
@@ -221,7 +222,7 @@ async fn serve(
                     if let Some(events) = &events {
                         events.reopen();
                     }
-                    reload::reload(args, &catalog);
+                    reload::reload(args, config, &catalog);
                 }
                 ended = &mut pipeline => {
                     ended.context("the pipeline failed")??;

@@ -8,7 +8,9 @@ mod self_metrics;
 
 pub use http::{BindError, HttpConfig, HttpServer, Readiness};
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
-pub use prometheus::{PrometheusConfig, PrometheusSink};
+pub use prometheus::{
+    OriginField, OriginLabel, OriginLabelError, PrometheusConfig, PrometheusSink, check_names,
+};
 pub use record::Record;
 pub use self_metrics::{Kind, Sample, SelfMetrics};
 

@@ -14,8 +14,8 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 use super::labels::{Label, Level, SEPARATOR};
 use crate::provider::ChunkTimes;
 
-/// Least time between two searches for series to retire.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Least time between two searches for what is idle.
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What one label set holds.
 pub(super) trait Value {
@@ -29,6 +29,17 @@ impl Value for u64 {
     fn write(&self, metric: &mut Metric) {
         let mut counter = proto::Counter::default();
         counter.set_value(*self as f64);
+        metric.set_counter(counter);
+    }
+}
+
+/// A sum of what is no whole number.
+impl Value for f64 {
+    const TYPE: MetricType = MetricType::COUNTER;
+
+    fn write(&self, metric: &mut Metric) {
+        let mut counter = proto::Counter::default();
+        counter.set_value(*self);
         metric.set_counter(counter);
     }
 }
@@ -87,6 +98,15 @@ impl Value for Histogram {
     }
 }
 
+/// How long series live to which nothing happens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// Where there is no room for others.
+    pub(super) crowded: Duration,
+    /// Where there is.
+    pub(super) most: Duration,
+}
+
 /// All series of one metric name.
 #[derive(Debug)]
 pub(super) struct Family<V> {
@@ -96,7 +116,7 @@ pub(super) struct Family<V> {
     /// By label values, joined with [`SEPARATOR`].
     sets: HashMap<Box<str>, Set<V>>,
     most: usize,
-    idle: Duration,
+    life: Life,
     swept: Option<Instant>,
     overflowed: u64,
     retired: u64,
@@ -116,6 +136,8 @@ pub(super) struct Bounded {
 pub(super) trait Collect {
     /// In the exposition's model; `None` while there is nothing to tell.
     fn collect(&self) -> Option<MetricFamily>;
+    /// Drops series of what is gone.
+    fn expire(&mut self, now: Instant);
     fn bounded(&self) -> Bounded;
 }
 
@@ -127,27 +149,26 @@ struct Set<V> {
 
 impl<V: Value> Family<V> {
     /// `most` label sets, plus the few that only this program's own values can make. When there is
-    /// no room, sets that nothing happened to for `idle` give way.
+    /// no room, sets that nothing happened to for a while give way.
     pub(super) fn new(
         name: &'static str,
         help: &'static str,
         labels: Vec<Label>,
         most: usize,
-        idle: Duration,
+        life: Life,
     ) -> Self {
         let sets = HashMap::new();
-        Self { name, help, labels, sets, most, idle, swept: None, overflowed: 0, retired: 0 }
+        Self { name, help, labels, sets, most, life, swept: None, overflowed: 0, retired: 0 }
     }
 
     /// The value of a label set, made by `new` where it is not there and there is room. Where there
     /// is none the labels lose detail, and what is booked there is counted.
     pub(super) fn at(&mut self, key: impl Fn(&[Label], Level) -> String, new: impl FnOnce() -> V) -> &mut V {
         let now = Instant::now();
-        // The last eighth is for sets that tell less.
-        let room_for_exact = self.most - self.most / 8;
+        let room_for_exact = self.room_for_exact();
         let exact = key(&self.labels, Level::Exact);
         if self.sets.len() >= room_for_exact && !self.sets.contains_key(exact.as_str()) {
-            self.retire(now);
+            self.retire(now, self.life.crowded);
         }
         let admitted =
             |key: &String, room: usize| self.sets.contains_key(key.as_str()) || self.sets.len() < room;
@@ -164,15 +185,20 @@ impl<V: Value> Family<V> {
         &mut set.value
     }
 
+    /// The last eighth is for sets that tell less.
+    const fn room_for_exact(&self) -> usize {
+        self.most - self.most / 8
+    }
+
     /// A series that ends is no counter that runs backwards: one that returns begins anew, as after
     /// a restart.
-    fn retire(&mut self, now: Instant) {
+    fn retire(&mut self, now: Instant, idle: Duration) {
         if self.swept.is_some_and(|at| now.duration_since(at) < SWEEP_EVERY) {
             return;
         }
         self.swept = Some(now);
         let before = self.sets.len();
-        self.sets.retain(|_, set| now.duration_since(set.touched) < self.idle);
+        self.sets.retain(|_, set| now.duration_since(set.touched) < idle);
         self.retired += (before - self.sets.len()) as u64;
     }
 }
@@ -203,6 +229,14 @@ impl<V: Value> Collect for Family<V> {
         Some(family)
     }
 
+    fn expire(&mut self, now: Instant) {
+        if self.labels.iter().all(Label::is_ours) {
+            return;
+        }
+        let crowded = self.sets.len() >= self.room_for_exact();
+        self.retire(now, if crowded { self.life.crowded } else { self.life.most });
+    }
+
     fn bounded(&self) -> Bounded {
         Bounded { name: self.name, overflowed: self.overflowed, retired: self.retired }
     }
@@ -212,8 +246,9 @@ impl<V: Value> Collect for Family<V> {
 mod tests {
     use super::*;
 
-    fn family(most: usize, idle: Duration) -> Family<u64> {
-        Family::new("calls_total", "Calls.", vec![Label::Process], most, idle)
+    fn family(most: usize, crowded: Duration) -> Family<u64> {
+        let life = Life { crowded, most: Duration::from_secs(86_400) };
+        Family::new("calls_total", "Calls.", vec![Label::RequestModel], most, life)
     }
 
     fn book(family: &mut Family<u64>, process: &str) {
@@ -262,5 +297,25 @@ mod tests {
         book(&mut family, "new");
         assert_eq!((family.retired, family.overflowed), (14, 0));
         assert_eq!(family.sets.len(), 1);
+    }
+
+    #[test]
+    fn what_is_gone_expires_without_need() {
+        let mut family = family(16, Duration::from_secs(3600));
+        book(&mut family, "a");
+        let hours = |hours: u64| Instant::now() + Duration::from_secs(hours * 3600);
+        family.expire(hours(23));
+        assert_eq!(family.sets.len(), 1, "nobody needs the room");
+        family.expire(hours(25));
+        assert_eq!((family.sets.len(), family.retired), (0, 1));
+        for process in 0..14 {
+            book(&mut family, &format!("p{process}"));
+        }
+        family.expire(hours(27));
+        assert_eq!((family.sets.len(), family.retired), (0, 15), "others need it");
+        let mut ours = Family::new("calls_total", "Calls.", vec![Label::Role], 16, family.life);
+        book(&mut ours, "client");
+        ours.expire(hours(25));
+        assert_eq!(ours.sets.len(), 1, "there are few and they stay");
     }
 }

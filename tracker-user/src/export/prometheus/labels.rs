@@ -1,11 +1,20 @@
 //! The labels of every metric about calls, decided once.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use super::{family::SWEEP_EVERY, origin::OriginLabel};
 use crate::export::Record;
 
 /// One label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Label {
     Provider,
     Operation,
@@ -18,13 +27,66 @@ pub(super) enum Label {
     Type,
     Status,
     Error,
-    Process,
-    Cgroup,
-    Container,
-    User,
-    Pid,
     Role,
     UsageSource,
+    /// Whose call it was, as the operator wants it.
+    Origin(Arc<OriginValues>),
+}
+
+/// An operator's label, and the values that are told apart.
+#[derive(Debug)]
+pub(super) struct OriginValues {
+    label: OriginLabel,
+    /// A value that nothing happened to for so long gives way when there is no room.
+    idle: Duration,
+    seen: Mutex<Seen>,
+    overflowed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    values: HashMap<Box<str>, Instant>,
+    swept: Option<Instant>,
+}
+
+impl OriginValues {
+    pub(super) fn new(label: OriginLabel, idle: Duration) -> Self {
+        Self { label, idle, seen: Mutex::default(), overflowed: AtomicU64::new(0) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.label.name()
+    }
+
+    /// Samples booked under `other`.
+    pub(super) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a value is told apart; counts it where not.
+    fn admit(&self, value: &str) -> bool {
+        if value.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { values, swept } = &mut *seen;
+        if let Some(touched) = values.get_mut(value) {
+            *touched = now;
+            return true;
+        }
+        let full = values.len() >= self.label.max_values();
+        if full && swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY) {
+            *swept = Some(now);
+            values.retain(|_, touched| now.duration_since(*touched) < self.idle);
+        }
+        if values.len() >= self.label.max_values() {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        values.insert(value.into(), now);
+        true
+    }
 }
 
 /// Where a label's values come from, which says what gives way when there are too many.
@@ -46,8 +108,8 @@ enum Keep {
     End,
 }
 
-struct Spec {
-    name: &'static str,
+struct Spec<'a> {
+    name: &'a str,
     source: Source,
     /// Bytes.
     longest: usize,
@@ -75,8 +137,8 @@ pub(super) const MODEL: [Label; 4] =
     [Label::Provider, Label::Operation, Label::RequestModel, Label::ResponseModel];
 
 impl Label {
-    const fn spec(self) -> Spec {
-        const fn spec(name: &'static str, source: Source) -> Spec {
+    fn spec(&self) -> Spec<'_> {
+        const fn spec(name: &str, source: Source) -> Spec<'_> {
             Spec { name, source, longest: 128, keep: Keep::Start }
         }
         match self {
@@ -89,23 +151,27 @@ impl Label {
             Self::Type => spec("type", Source::Ours),
             Self::Status => spec("status", Source::Wire),
             Self::Error => spec("error", Source::Wire),
-            Self::Process => spec("process", Source::Origin),
-            // A pod's cgroup path takes about 200 bytes, and the container comes last.
-            Self::Cgroup => Spec { longest: 256, keep: Keep::End, ..spec("cgroup", Source::Origin) },
-            Self::Container => spec("container", Source::Origin),
-            Self::User => spec("user", Source::Origin),
-            Self::Pid => spec("pid", Source::Origin),
             Self::Role => spec("role", Source::Ours),
             Self::UsageSource => spec("usage_source", Source::Ours),
+            // A pod's cgroup path takes about 200 bytes, and the container comes last.
+            Self::Origin(values) if values.label.is_path() => {
+                Spec { longest: 256, keep: Keep::End, ..spec(values.name(), Source::Origin) }
+            }
+            Self::Origin(values) => spec(values.name(), Source::Origin),
         }
     }
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(super) fn name(&self) -> &str {
         self.spec().name
     }
 
+    /// Whether its values are this program's own, so that there are few.
+    pub(super) fn is_ours(&self) -> bool {
+        self.spec().source == Source::Ours
+    }
+
     /// The value; empty, which to Prometheus is the same as no label, where it is not known.
-    fn value<'a>(self, record: &'a Record, variant: &'static str) -> Cow<'a, str> {
+    fn value<'a>(&'a self, record: &'a Record, variant: &'static str) -> Cow<'a, str> {
         let Record { call, origin, started_unix_nanos: _ } = record;
         let text = |value: &'a Option<String>| Cow::Borrowed(value.as_deref().unwrap_or_default());
         match self {
@@ -121,16 +187,12 @@ impl Label {
             },
             Self::Status => call.status.map(|status| status.to_string()).unwrap_or_default().into(),
             Self::Error => text(&call.error),
-            Self::Process => text(&origin.process.name),
-            Self::Cgroup => text(&origin.cgroup),
-            Self::Container => origin.container.as_ref().map_or("", |container| &container.id).into(),
-            Self::User => text(&origin.process.user),
-            Self::Pid => origin.process.pid.to_string().into(),
             Self::Role => match call.role {
                 crate::stream::Role::Client => "client".into(),
                 crate::stream::Role::Server => "server".into(),
             },
             Self::UsageSource => call.usage.source.as_str().into(),
+            Self::Origin(values) => values.label.value(origin),
         }
     }
 }
@@ -152,7 +214,14 @@ pub(super) fn key(labels: &[Label], record: &Record, variant: &'static str, leve
         if lumped {
             key.push_str(OTHER);
         } else {
+            let start = key.len();
             push_clean(&mut key, &label.value(record, variant), longest, keep);
+            if let Label::Origin(values) = label
+                && !values.admit(key.get(start..).unwrap_or_default())
+            {
+                key.truncate(start);
+                key.push_str(OTHER);
+            }
         }
     }
     key
@@ -188,7 +257,14 @@ fn floor(value: &str, at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::record::tests::{bare, full};
+    use crate::export::{
+        prometheus::origin::OriginField,
+        record::tests::{bare, full},
+    };
+
+    fn origin(field: OriginField) -> Label {
+        Label::Origin(Arc::new(OriginValues::new(OriginLabel::new(field), Duration::from_secs(3600))))
+    }
 
     fn clean(value: &str, longest: usize, keep: Keep) -> String {
         let mut out = String::new();
@@ -219,7 +295,7 @@ mod tests {
             "0f4e0b1c_3c5e_4b1f_8a53_1c2d3e4f5a6b",
             "a".repeat(64),
         );
-        assert!(path.len() <= Label::Cgroup.spec().longest);
+        assert!(path.len() <= origin(OriginField::Cgroup).spec().longest);
     }
 
     #[test]
@@ -236,11 +312,28 @@ mod tests {
 
     #[test]
     fn what_gives_way_gives_way_in_order() {
-        let labels = [Label::Provider, Label::RequestModel, Label::Process, Label::Status];
+        let labels = [Label::Provider, Label::RequestModel, origin(OriginField::Process), Label::Status];
         let key = |level| key(&labels, &full(), "", level).replace(SEPARATOR, "|");
         assert_eq!(key(Level::Exact), "openai|gpt-4o|python3|200");
         assert_eq!(key(Level::AnyOrigin), "openai|gpt-4o|other|200");
         assert_eq!(key(Level::OursOnly), "openai|other|other|other");
+    }
+
+    #[test]
+    fn a_label_has_so_many_values_and_no_more() {
+        let label =
+            toml::from_str::<HashMap<String, OriginLabel>>("x = {from = \"process\", max_values = 2}");
+        let values = Arc::new(OriginValues::new(label.unwrap().remove("x").unwrap(), Duration::ZERO));
+        let labels = [Label::Origin(Arc::clone(&values))];
+        let value = |name: &str| {
+            let mut record = bare();
+            record.origin.process.name = Some(name.to_owned());
+            key(&labels, &record, "", Level::Exact)
+        };
+        assert_eq!(["a", "b", "", "a"].map(value), ["a", "b", "", "a"]);
+        assert_eq!(value("c"), "c", "who was idle gives way");
+        assert_eq!(["d", "e", "e", "c", "d"].map(value), ["d", "other", "other", "c", "d"], "once a minute");
+        assert_eq!(values.overflowed(), 2);
     }
 
     #[test]

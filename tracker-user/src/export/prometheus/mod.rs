@@ -6,18 +6,20 @@
 
 mod family;
 mod labels;
+mod origin;
 
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus::{TextEncoder, proto::MetricFamily};
 
+pub use self::origin::{OriginField, OriginLabel, OriginLabelError, check_names};
 use self::{
-    family::{Bounded, Collect, Family, Histogram},
-    labels::{Label, Level, MODEL},
+    family::{Bounded, Collect, Family, Histogram, Life},
+    labels::{Label, Level, MODEL, OriginValues},
 };
 use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
 use crate::{
@@ -50,6 +52,8 @@ const RATE_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 50
 /// No model reads or writes so much in one call. What says so is a broken or a hostile server, and a
 /// counter that it could make overflow would run backwards.
 const MAX_TOKENS: u64 = 1 << 40;
+/// No call costs so much, US dollars.
+const MAX_COST: f64 = 1e6;
 
 /// Settings of a [`PrometheusSink`].
 #[derive(Clone, Debug)]
@@ -59,10 +63,10 @@ pub struct PrometheusConfig {
     pub max_series: usize,
     /// When there is no room, series that nothing happened to for so long are dropped.
     pub series_idle: Duration,
-    /// Whether the `llm_*` metrics have a `user` label.
-    pub user_label: bool,
-    /// Whether the `llm_*` metrics have a `pid` label. Every process then has series of its own.
-    pub pid_label: bool,
+    /// Series that nothing happened to for so long are dropped.
+    pub series_expiry: Duration,
+    /// The labels of the `llm_*` metrics that say whose call it was. No two have the same name.
+    pub labels: Vec<OriginLabel>,
     /// `commit` of `llm_tracker_build_info`.
     pub commit: Cow<'static, str>,
 }
@@ -72,8 +76,8 @@ impl Default for PrometheusConfig {
         Self {
             max_series: 5_000,
             series_idle: Duration::from_secs(3600),
-            user_label: false,
-            pid_label: false,
+            series_expiry: Duration::from_secs(86_400),
+            labels: OriginLabel::defaults(),
             commit: option_env!("LLM_TRACKER_COMMIT").unwrap_or("unknown").into(),
         }
     }
@@ -97,26 +101,29 @@ struct Families {
     server_time_to_first_token: Family<Histogram>,
     server_time_per_output_token: Family<Histogram>,
     tokens: Family<u64>,
+    cost: Family<f64>,
     calls: Family<u64>,
     retries: Family<u64>,
     calls_seen: Family<u64>,
+    origin: Vec<Arc<OriginValues>>,
     rejected: u64,
 }
 
 impl Families {
     fn new(config: &PrometheusConfig) -> Self {
+        let life = Life { crowded: config.series_idle.min(config.series_expiry), most: config.series_expiry };
         let model = |more: &[Label]| [&MODEL, more].concat();
         let histogram = |name, help, labels: Vec<Label>, bounds: &[f64]| {
             // `+Inf`, `_sum` and `_count` beside the buckets.
             let most = config.max_series / (bounds.len() + 3);
-            Family::new(name, help, labels, most, config.series_idle)
+            Family::new(name, help, labels, most, life)
         };
-        let mut origin = vec![Label::Process, Label::Cgroup, Label::Container];
-        origin.extend(config.user_label.then_some(Label::User));
-        origin.extend(config.pid_label.then_some(Label::Pid));
-        let counter = |name, help, labels: Vec<Label>| {
-            Family::new(name, help, labels, config.max_series, config.series_idle)
-        };
+        let values = |label: &OriginLabel| Arc::new(OriginValues::new(label.clone(), life.crowded));
+        let values: Vec<_> = config.labels.iter().map(values).collect();
+        let origin: Vec<_> = values.iter().cloned().map(Label::Origin).collect();
+        let counter =
+            |name, help, labels: Vec<Label>| Family::new(name, help, labels, config.max_series, life);
+        let cost = [&model(&[]), origin.as_slice()].concat();
         Self {
             operation_duration: histogram(
                 "gen_ai_client_operation_duration_seconds",
@@ -171,6 +178,13 @@ impl Families {
                 "Tokens by type. cache_read and cache_creation are part of input, reasoning is part of output. usage_source=\"estimated\": no provider reported them.",
                 [&model(&[Label::Type, Label::UsageSource]), origin.as_slice()].concat(),
             ),
+            cost: Family::new(
+                "llm_cost_usd_total",
+                "Cost of calls in US dollars, of those whose provider states it.",
+                cost,
+                config.max_series,
+                life,
+            ),
             calls: counter(
                 "llm_calls_total",
                 "LLM API calls made, by HTTP status and error type.",
@@ -186,6 +200,7 @@ impl Families {
                 "LLM API calls seen, by where the token counts come from; missing: the call counts, its tokens are not known.",
                 vec![Label::Role, Label::UsageSource],
             ),
+            origin: values,
             rejected: 0,
         }
     }
@@ -225,8 +240,18 @@ impl Families {
     }
 
     fn record_usage(&mut self, record: &Record) {
+        if record.call.role == Role::Server {
+            return;
+        }
+        if let Some(cost) = record.call.cost_usd() {
+            if (0.0..=MAX_COST).contains(&cost) {
+                *self.cost.at(|labels, level| labels::key(labels, record, "", level), || 0.0) += cost;
+            } else {
+                self.rejected += 1;
+            }
+        }
         let usage = &record.call.usage;
-        if usage.source == UsageSource::Missing || record.call.role == Role::Server {
+        if usage.source == UsageSource::Missing {
             return;
         }
         for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
@@ -252,7 +277,7 @@ impl Families {
         tokens.filter(|tokens| *tokens <= MAX_TOKENS)
     }
 
-    fn all(&self) -> [&dyn Collect; 12] {
+    fn all(&mut self) -> [&mut dyn Collect; 13] {
         // In full, so that none is forgotten.
         let Self {
             operation_duration,
@@ -264,9 +289,11 @@ impl Families {
             server_time_to_first_token,
             server_time_per_output_token,
             tokens,
+            cost,
             calls,
             retries,
             calls_seen,
+            origin: _,
             rejected: _,
         } = self;
         [
@@ -279,6 +306,7 @@ impl Families {
             server_time_to_first_token,
             server_time_per_output_token,
             tokens,
+            cost,
             calls,
             retries,
             calls_seen,
@@ -286,10 +314,10 @@ impl Families {
     }
 
     /// What was done to keep the metrics about calls few and true.
-    fn samples(&self) -> Vec<Sample> {
+    fn samples(&mut self) -> Vec<Sample> {
         let rejected = Sample::counter(
             "llm_tracker_values_rejected_total",
-            "Token counts and durations that were too absurd to be counted.",
+            "Token counts, costs and durations that were too absurd to be counted.",
             self.rejected,
         );
         let bounded = self.all().into_iter().flat_map(|family| {
@@ -306,7 +334,16 @@ impl Families {
             );
             [overflow.label("metric", name), retired.label("metric", name)]
         });
-        std::iter::once(rejected).chain(bounded).collect()
+        let mut samples: Vec<_> = std::iter::once(rejected).chain(bounded).collect();
+        samples.extend(self.origin.iter().map(|values| {
+            Sample::counter(
+                "llm_tracker_label_overflow_total",
+                "Samples booked under the label value `other` because a label had all the values it may have.",
+                values.overflowed(),
+            )
+            .label("label", values.name().to_owned())
+        }));
+        samples
     }
 }
 
@@ -357,11 +394,15 @@ impl PrometheusSink {
     pub fn render(&self) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut page = String::new();
+        let now = Instant::now();
         // One at a time: calls are not held up for long, and the copies are soon gone.
         for index in 0.. {
-            let Some(collected) = self.families().all().get(index).map(|family| family.collect()) else {
-                break;
-            };
+            let mut families = self.families();
+            let mut all = families.all();
+            let Some(family) = all.get_mut(index) else { break };
+            family.expire(now);
+            let collected = family.collect();
+            drop(families);
             encode(collected.as_slice(), &mut page);
         }
         let mut samples = self.families().samples();

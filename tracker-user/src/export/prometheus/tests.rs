@@ -6,6 +6,12 @@ fn sink(mut config: PrometheusConfig) -> PrometheusSink {
     PrometheusSink::new(config)
 }
 
+/// The default labels and these.
+fn with_more(fields: &[OriginField]) -> Vec<OriginLabel> {
+    let more = fields.iter().copied().map(OriginLabel::new);
+    OriginLabel::defaults().into_iter().chain(more).collect()
+}
+
 /// The lines that begin so, without the daemon's own numbers.
 fn lines(page: &str, prefix: &str) -> Vec<String> {
     page.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
@@ -73,11 +79,50 @@ fn a_call_is_counted_with_its_origin() {
 
 #[test]
 fn origin_labels_on_demand() {
-    let sink = sink(PrometheusConfig { user_label: true, pid_label: true, ..PrometheusConfig::default() });
+    let sink = sink(PrometheusConfig {
+        labels: with_more(&[OriginField::User, OriginField::Pid]),
+        ..PrometheusConfig::default()
+    });
     sink.record(&full());
     assert!(
         lines(&sink.render(), "llm_calls_total")[0].contains(r#"container="abc",user="ada",pid="4711"}"#)
     );
+}
+
+#[test]
+fn the_operators_labels_are_the_only_ones() {
+    let labels: std::collections::HashMap<String, Vec<OriginLabel>> = toml::from_str(
+        r#"labels = [{from = "user", name = "team", map = [["a*", "research"]]}, {from = "process", max_values = 3}]"#,
+    )
+    .unwrap();
+    let sink = sink(PrometheusConfig { labels: labels["labels"].clone(), ..PrometheusConfig::default() });
+    for process in 0..10 {
+        let mut record = full();
+        record.origin.process.name = Some(format!("p{process}"));
+        sink.record(&record);
+    }
+    let page = sink.render();
+    let calls = lines(&page, "llm_calls_total");
+    assert_eq!(calls.len(), 4, "{calls:#?}");
+    assert!(calls[0].ends_with(r#"error="interrupted",team="research",process="other"} 7"#), "{}", calls[0]);
+    assert!(calls[1].ends_with(r#"error="interrupted",team="research",process="p0"} 1"#), "{}", calls[1]);
+    // One sample of the calls, one of the retries and five of the tokens.
+    assert_eq!(
+        lines(&page, "llm_tracker_label_overflow_total"),
+        [
+            r#"llm_tracker_label_overflow_total{label="team"} 0"#,
+            r#"llm_tracker_label_overflow_total{label="process"} 49"#
+        ]
+    );
+    assert!(!page.contains("ada") && !page.contains("/docker/abc"));
+}
+
+#[test]
+fn no_labels_are_labels_too() {
+    let sink = sink(PrometheusConfig { labels: Vec::new(), ..PrometheusConfig::default() });
+    sink.record(&full());
+    let expected = format!(r#"llm_calls_total{{{LABELS},status="200",error="interrupted"}} 1"#);
+    assert_eq!(lines(&sink.render(), "llm_calls_total"), [expected]);
 }
 
 #[test]
@@ -129,6 +174,25 @@ fn absurd_numbers_are_not_booked() {
     assert!(lines(&page, "llm_tokens_total")[0].ends_with(&format!(" {MAX_TOKENS}")));
     assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 5"]);
     assert!(lines(&page, "gen_ai_client_operation_duration").is_empty());
+}
+
+#[test]
+fn a_cost_counts_where_it_is_in_dollars() {
+    let sink = sink(PrometheusConfig::default());
+    let mut record = full();
+    sink.record(&record);
+    assert!(lines(&sink.render(), "llm_cost_usd_total").is_empty(), "OpenAI states none");
+    record.call.provider = "openrouter";
+    for cost in [0.25, 0.5, -1.0, 2.0 * MAX_COST] {
+        record.call.cost = Some(cost);
+        sink.record(&record);
+    }
+    record.call.role = Role::Server;
+    sink.record(&record);
+    let page = sink.render();
+    let labels = LABELS.replace("openai", "openrouter");
+    assert_eq!(lines(&page, "llm_cost_usd_total"), [format!("llm_cost_usd_total{{{labels},{ORIGIN}}} 0.75")]);
+    assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 2"]);
 }
 
 #[test]
@@ -238,7 +302,8 @@ fn promtool_finds_nothing_to_say() {
         io::Write as _,
         process::{Command, Stdio},
     };
-    let sink = sink(PrometheusConfig { user_label: true, ..PrometheusConfig::default() });
+    let sink =
+        sink(PrometheusConfig { labels: with_more(&[OriginField::User]), ..PrometheusConfig::default() });
     sink.record(&full());
     sink.record(&bare());
     let mut server = full();

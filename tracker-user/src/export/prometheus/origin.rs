@@ -1,0 +1,376 @@
+//! The labels that say whose a call was, as the operator wants them.
+//!
+//! ```toml
+//! [metrics]
+//! labels = [
+//!   "process",
+//!   { from = "cgroup", max_values = 200 },
+//!   { from = "user", name = "team", map = [["build-*", "ci"], ["ada", "research"], ["*", "others"]] },
+//! ]
+//! ```
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        self, MapAccess, Visitor,
+        value::{MapAccessDeserializer, StrDeserializer},
+    },
+};
+
+use crate::attribution::Origin;
+
+/// Longest name, pattern or value.
+const MAX_TEXT: usize = 256;
+/// Values of one label, unless the operator says otherwise.
+const DEFAULT_VALUES: usize = 1_000;
+/// The most that the operator may say.
+const MAX_VALUES: usize = 100_000;
+/// Patterns that are tried for one value, at most.
+const MAX_PATTERNS: usize = 1_000;
+/// Names that mean something else on some series, here or to Prometheus.
+const TAKEN: [&str; 14] = [
+    "gen_ai_provider_name",
+    "gen_ai_operation_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "gen_ai_token_type",
+    "error_type",
+    "type",
+    "status",
+    "error",
+    "role",
+    "usage_source",
+    "le",
+    "job",
+    "instance",
+];
+
+/// What of a call's origin a label shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OriginField {
+    /// The process's name, at most 15 bytes.
+    Process,
+    /// The path of its executable.
+    Exe,
+    /// Its process id: a series for each.
+    Pid,
+    /// The name of its user.
+    User,
+    /// The id of its user.
+    Uid,
+    /// Its cgroup path.
+    Cgroup,
+    /// The id of its container.
+    Container,
+    /// What runs that container.
+    Runtime,
+    /// The uid of the Kubernetes pod.
+    PodUid,
+}
+
+impl OriginField {
+    /// As it is written in the configuration, and the label's name unless there is another one.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Exe => "exe",
+            Self::Pid => "pid",
+            Self::User => "user",
+            Self::Uid => "uid",
+            Self::Cgroup => "cgroup",
+            Self::Container => "container",
+            Self::Runtime => "runtime",
+            Self::PodUid => "pod_uid",
+        }
+    }
+
+    /// Empty where it is not known.
+    fn value(self, origin: &Origin) -> Cow<'_, str> {
+        let Origin { process, cgroup, container } = origin;
+        let container = container.as_ref();
+        let text = match self {
+            Self::Pid => return process.pid.to_string().into(),
+            Self::Uid => return process.uid.map(|uid| uid.to_string()).unwrap_or_default().into(),
+            Self::Process => process.name.as_deref(),
+            Self::Exe => process.exe.as_deref(),
+            Self::User => process.user.as_deref(),
+            Self::Cgroup => cgroup.as_deref(),
+            Self::Container => container.map(|it| it.id.as_str()),
+            Self::Runtime => container.and_then(|it| it.runtime),
+            Self::PodUid => container.and_then(|it| it.pod_uid.as_deref()),
+        };
+        text.unwrap_or_default().into()
+    }
+}
+
+/// One label of the metrics that say whose a call was, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginLabel {
+    from: OriginField,
+    name: String,
+    max_values: usize,
+    /// The first pattern that fits decides.
+    map: Vec<(Pattern, String)>,
+}
+
+impl OriginLabel {
+    /// The label as it is, under its own name.
+    #[must_use]
+    pub fn new(from: OriginField) -> Self {
+        Self { from, name: from.name().to_owned(), max_values: DEFAULT_VALUES, map: Vec::new() }
+    }
+
+    /// What the metrics have unless the operator says otherwise.
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        [OriginField::Process, OriginField::Cgroup, OriginField::Container].map(Self::new).to_vec()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Values at most; what is over it goes to `other`.
+    pub(super) const fn max_values(&self) -> usize {
+        self.max_values
+    }
+
+    /// Paths differ at their end.
+    pub(super) const fn is_path(&self) -> bool {
+        matches!(self.from, OriginField::Cgroup | OriginField::Exe)
+    }
+
+    /// The value for a call; empty where there is none.
+    pub(super) fn value<'a>(&'a self, origin: &'a Origin) -> Cow<'a, str> {
+        let value = self.from.value(origin);
+        match self.map.iter().find(|(pattern, _)| pattern.fits(&value)) {
+            Some((_, mapped)) => mapped.as_str().into(),
+            None => value,
+        }
+    }
+}
+
+/// What is wrong with the labels.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginLabelError {
+    /// The name cannot be a label.
+    #[error("`{0}` cannot be a label: it takes 1 to 64 letters, digits and `_`, no digit first and not `__`")]
+    Name(String),
+    /// The name is taken.
+    #[error("the label `{0}` has a meaning already: give it another `name`")]
+    Taken(String),
+    /// Two labels have one name.
+    #[error("there are two labels `{0}`: give one of them another `name`")]
+    Twice(String),
+    /// The bound is no bound.
+    #[error("`max_values` must lie between 1 and {MAX_VALUES}")]
+    MaxValues,
+    /// Too many, too long, or a value that cannot be shown.
+    #[error(
+        "`map` has at most {MAX_PATTERNS} pairs of a pattern and a value, each of at most {MAX_TEXT} bytes"
+    )]
+    Map,
+}
+
+/// Checks what can only be seen of all labels together.
+///
+/// # Errors
+/// Two of them have one name.
+pub fn check_names(labels: &[OriginLabel]) -> Result<(), OriginLabelError> {
+    for (index, label) in labels.iter().enumerate() {
+        if labels.iter().take(index).any(|before| before.name == label.name) {
+            return Err(OriginLabelError::Twice(label.name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// A label as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    from: OriginField,
+    name: Option<String>,
+    max_values: Option<usize>,
+    #[serde(default)]
+    map: Vec<(String, String)>,
+}
+
+impl TryFrom<Fields> for OriginLabel {
+    type Error = OriginLabelError;
+
+    fn try_from(fields: Fields) -> Result<Self, OriginLabelError> {
+        let Fields { from, name, max_values, map } = fields;
+        let name = name.unwrap_or_else(|| from.name().to_owned());
+        let fits = |(at, byte): (usize, u8)| {
+            byte == b'_' || byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit()
+        };
+        if name.is_empty() || name.len() > 64 || name.starts_with("__") || !name.bytes().enumerate().all(fits)
+        {
+            return Err(OriginLabelError::Name(name));
+        }
+        if TAKEN.contains(&name.as_str()) {
+            return Err(OriginLabelError::Taken(name));
+        }
+        let max_values = max_values.unwrap_or(DEFAULT_VALUES);
+        if !(1..=MAX_VALUES).contains(&max_values) {
+            return Err(OriginLabelError::MaxValues);
+        }
+        let too_long = |(pattern, value): &(String, String)| pattern.len().max(value.len()) > MAX_TEXT;
+        if map.len() > MAX_PATTERNS || map.iter().any(too_long) {
+            return Err(OriginLabelError::Map);
+        }
+        let map = map.into_iter().map(|(pattern, value)| (Pattern(pattern), value)).collect();
+        Ok(Self { from, name, max_values, map })
+    }
+}
+
+impl<'de> Deserialize<'de> for OriginLabel {
+    /// A name alone, or a table. (Not an untagged enum: its errors do not say what is wrong.)
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OriginLabel;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a label, or a table with `from`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<OriginLabel, E> {
+                OriginField::deserialize(StrDeserializer::new(name)).map(OriginLabel::new)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OriginLabel, A::Error> {
+                let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                OriginLabel::try_from(fields).map_err(de::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A text in which `*` stands for anything, nothing included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern(String);
+
+impl Pattern {
+    /// In time proportional to the product of both lengths at most, which are bounded.
+    fn fits(&self, value: &str) -> bool {
+        let Some((start, rest)) = self.0.split_once('*') else { return self.0 == value };
+        let Some(mut value) = value.strip_prefix(start) else { return false };
+        // What stands between two stars is best found as early as possible.
+        let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
+        for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
+            let Some((_, after)) = value.split_once(part) else { return false };
+            value = after;
+        }
+        value.ends_with(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::record::tests::{bare, full};
+
+    #[derive(Debug, Deserialize)]
+    struct Metrics {
+        labels: Vec<OriginLabel>,
+    }
+
+    fn parse(labels: &str) -> Result<Vec<OriginLabel>, String> {
+        let metrics: Metrics =
+            toml::from_str(&format!("labels = [{labels}]")).map_err(|it| it.to_string())?;
+        check_names(&metrics.labels).map_err(|it| it.to_string())?;
+        Ok(metrics.labels)
+    }
+
+    #[test]
+    fn a_name_alone_and_a_table() {
+        let labels =
+            parse(r#""process", {from = "user", name = "team", max_values = 3, map = [["a*", "x"]]}"#);
+        let labels = labels.unwrap();
+        assert_eq!(labels[0], OriginLabel::new(OriginField::Process));
+        assert_eq!((labels[1].name(), labels[1].max_values()), ("team", 3));
+        assert_eq!(labels[1].value(&full().origin), "x");
+    }
+
+    #[test]
+    fn every_field_has_a_value() {
+        let all = [
+            ("process", "python3"),
+            ("exe", "/usr/bin/python3.11"),
+            ("pid", "4711"),
+            ("user", "ada"),
+            ("uid", "1000"),
+            ("cgroup", "/docker/abc"),
+            ("container", "abc"),
+            ("runtime", "docker"),
+            ("pod_uid", "p-1"),
+        ];
+        for (name, value) in all {
+            let label = parse(&format!("{name:?}")).unwrap().remove(0);
+            assert_eq!((label.name(), label.value(&full().origin).as_ref()), (name, value));
+            assert_eq!(label.value(&bare().origin).as_ref(), if name == "pid" { "1" } else { "" });
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_that_fits_decides() {
+        let label = parse(r#"{from = "process", map = [["python*", "py"], ["*3", "three"], ["node", ""]]}"#);
+        let label = label.unwrap().remove(0);
+        let value = |name: &str| {
+            let mut record = full();
+            record.origin.process.name = Some(name.to_owned());
+            label.value(&record.origin).into_owned()
+        };
+        assert_eq!(["python3", "ruby3", "node", "curl"].map(value), ["py", "three", "", "curl"]);
+    }
+
+    #[test]
+    fn stars_stand_for_anything() {
+        for (pattern, value, fits) in [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("a*", "a", true),
+            ("*a", "ba", true),
+            ("*a", "ab", false),
+            ("a*a", "a", false),
+            ("a*b*c", "axxbxxc", true),
+            ("a*b*c", "axxc", false),
+            ("*b*b*", "ab", false),
+            ("**x**", "x", true),
+            ("/docker/*/x", "/docker/1/2/x", true),
+            ("ab", "abc", false),
+        ] {
+            assert_eq!(Pattern(pattern.to_owned()).fits(value), fits, "{pattern} {value}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_what_would_do() {
+        for (labels, words) in [
+            (r#""proces""#, &["proces", "`process`"][..]),
+            (r#"{from = "pod"}"#, &["`pod_uid`"]),
+            (r#"{name = "x"}"#, &["from"]),
+            (r#"{from = "user", nam = "x"}"#, &["nam", "name"]),
+            (r#"{from = "user", name = "a b"}"#, &["a b", "letters"]),
+            (r#"{from = "user", name = "__x"}"#, &["__x"]),
+            (r#"{from = "user", name = "status"}"#, &["status", "another"]),
+            (r#"{from = "user", max_values = 0}"#, &["max_values"]),
+            (r#""user", {from = "uid", name = "user"}"#, &["two labels `user`"]),
+            ("3", &["name of a label"]),
+        ] {
+            let error = parse(labels).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)), "{labels}: {error}");
+        }
+    }
+}
