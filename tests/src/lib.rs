@@ -6,6 +6,7 @@
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
 //! | [`client`], [`golang`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; Go; a container; nginx |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
+//! | [`prometheus`] | a real Prometheus server, and `promtool` |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
@@ -19,6 +20,7 @@ pub mod golang;
 pub mod machine;
 pub mod metrics;
 pub mod probes;
+pub mod prometheus;
 pub mod proxy;
 pub mod scenario;
 pub mod standin;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 8] = [
+pub const NEEDS: [(&str, &str); 10] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/python3", "python3-venv"),
@@ -24,6 +24,8 @@ pub const NEEDS: [(&str, &str); 8] = [
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/mount", "mount"),
+    ("/usr/bin/prometheus", "prometheus"),
+    ("/usr/bin/promtool", "prometheus"),
 ];
 
 /// What to type where a program is missing, as far as it is one of [`NEEDS`].

@@ -21,6 +21,9 @@ pub struct Scenario {
     pub created: Option<u64>,
     /// Generated tokens spent on reasoning.
     pub reasoning: Option<u64>,
+    /// What the provider says that it costs, millionths of a US dollar (OpenAI's chat completions only, as
+    /// OpenRouter has them).
+    pub cost: Option<u64>,
     /// HTTP status; 200 where absent.
     pub status: Option<u16>,
     /// Pieces of content in a streamed answer; 3 where absent.
@@ -101,6 +104,7 @@ impl Scenario {
             "cached" => self.cached = Some(value.parse()?),
             "created" => self.created = Some(value.parse()?),
             "reason" => self.reasoning = Some(value.parse()?),
+            "cost" => self.cost = Some(value.parse()?),
             "status" => self.status = Some(value.parse()?),
             "chunks" => self.chunks = Some(value.parse()?),
             "size" => self.size = Some(value.parse()?),
@@ -124,6 +128,7 @@ impl fmt::Display for Scenario {
             cached,
             created,
             reasoning,
+            cost,
             status,
             chunks,
             size,
@@ -140,6 +145,7 @@ impl fmt::Display for Scenario {
             ("cached", *cached),
             ("created", *created),
             ("reason", *reasoning),
+            ("cost", *cost),
             ("status", status.map(u64::from)),
             ("chunks", chunks.map(u64::from)),
             ("size", size.map(|n| n as u64)),
@@ -198,6 +204,7 @@ mod tests {
             cut: Some(3),
             piece: Some(7),
             status: Some(529),
+            cost: Some(1250),
             gzip: true,
             tool: true,
             ..Scenario::new(123, 45).cached(40).created(1).reasoning(7).tag("a-b-7")

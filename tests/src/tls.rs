@@ -14,7 +14,7 @@ use rustls::{
 };
 
 /// Names in the leaf: loopback, and the providers that some clients are made to believe in.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "localhost",
     "127.0.0.1",
     "api.openai.com",
@@ -26,6 +26,7 @@ const NAMES: [&str; 11] = [
     "api.mistral.ai",
     "api.groq.com",
     "ollama.com",
+    "openrouter.ai",
 ];
 
 /// The authority, the leaf and its key, as files for clients and proxies and as a configuration for

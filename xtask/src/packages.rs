@@ -27,6 +27,7 @@ pub(crate) const TEST: &[&str] = &[
     "mount",        // cgroup2 and bpffs in a private mount namespace
     "nginx-light",  // a server that ends TLS with libssl
     "openssl",      // a client, and throw-away certificates
+    "prometheus",   // a real server that scrapes the daemon, and `promtool`
     "python3-venv", // the providers' Python SDKs, in an environment of their own
     "util-linux",   // `unshare`, `setpriv`
     "wget",         // a client of GnuTLS

@@ -230,5 +230,8 @@ fn usage(scenario: &Scenario, input: &str, output: &str) -> Value {
     if let Some(reasoning) = scenario.reasoning {
         usage[format!("{output}_tokens_details")] = json!({"reasoning_tokens": reasoning});
     }
+    if let Some(cost) = scenario.cost {
+        usage["cost"] = json!(cost as f64 / 1e6);
+    }
     usage
 }
