@@ -14,8 +14,7 @@ fn early(counters: &Counters) -> (u64, u64, u64) {
 #[test]
 fn the_first_of_a_connection() {
     for size in [1, 7, 1000] {
-        let mut wire = Wire::default();
-        wire.clock = 10;
+        let mut wire = Wire { clock: 10, ..Wire::default() };
         for piece in chunked(&["x", "yz"]).as_bytes().chunks(size) {
             wire.read(piece);
         }
@@ -54,8 +53,7 @@ fn between_exchanges() {
 #[test]
 fn by_more_than_one_exchange() {
     // Two writes, both older than what was read.
-    let mut wire = Wire::default();
-    wire.clock = 10;
+    let mut wire = Wire { clock: 10, ..Wire::default() };
     wire.read(ok("a")).read(ok("b")).late(Write, 5, post("/a", "1")).late(Write, 6, post("/b", "1"));
     assert_eq!(wire.ends(), ["/a 200 a Complete", "/b 200 b Complete"]);
 }
@@ -111,13 +109,11 @@ fn losses_behind_an_early_head() {
 
 #[test]
 fn interim_responses_and_upgrades() {
-    let mut wire = Wire::default();
-    wire.clock = 10;
+    let mut wire = Wire { clock: 10, ..Wire::default() };
     wire.read("HTTP/1.1 103 Early Hints\r\n\r\n").read(ok("a")).late(Write, 5, post("/a", "1"));
     assert_eq!(wire.ends(), ["/a 200 a Complete"]);
 
-    let mut wire = Wire::default();
-    wire.clock = 10;
+    let mut wire = Wire { clock: 10, ..Wire::default() };
     wire.read("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n").read(b"\x81\x05hello");
     wire.late(Write, 5, "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(wire.ends(), ["/ws 101 hello -"]);
@@ -142,8 +138,7 @@ fn waiting_is_bounded() {
         wire.read(&piece);
         assert_eq!(wire.connection.waits_since(), None);
     }
-    let mut wire = Wire::default();
-    wire.clock = 10;
+    let mut wire = Wire { clock: 10, ..Wire::default() };
     wire.read(ok("a"));
     assert_eq!(wire.connection.waits_since(), Some(Timestamp(11)));
     wire.stop_waiting().late(Write, 5, post("/a", "1")).write(post("/b", "1")).read(ok("b"));
@@ -196,9 +191,8 @@ fn over_http2() {
 
 #[test]
 fn over_http2_with_all_that_the_client_sent() {
-    let mut wire = Wire::default();
+    let mut wire = Wire { clock: 10, ..Wire::default() };
     let (mut client, mut server) = (Http2Peer::new(), Http2Peer::new());
-    wire.clock = 10;
     wire.read([http2::frame(4, 0, 0, []), http2::frame(4, 1, 0, [])].concat()).read(server.ok(1, "1"));
     wire.late(Write, 4, [PREFACE, &http2::frame(4, 0, 0, [])].concat()).late(
         Write,
