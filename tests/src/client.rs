@@ -187,9 +187,23 @@ pub fn run_wget(standin: &StandIn, path: &str, body: &Value) -> Result<Finished>
 ///
 /// Where there is no C compiler, or no libssl to link with.
 pub fn linked(folder: &Path) -> Result<PathBuf> {
-    let program = folder.join("linked");
+    compiled("linked", &["-static", "-s"], folder)
+}
+
+/// A program whose one thread writes while another reads, made in `folder`: `clients/two_threads.c`.
+///
+/// # Errors
+///
+/// Where there is no C compiler, or no libssl to link with.
+pub fn two_threads(folder: &Path) -> Result<PathBuf> {
+    compiled("two_threads", &["-pthread"], folder)
+}
+
+/// A client in C.
+fn compiled(name: &str, flags: &[&str], folder: &Path) -> Result<PathBuf> {
+    let program = folder.join(name);
     let mut command = Command::new("gcc");
-    command.args(["-O2", "-w", "-static", "-s", "-o"]).arg(&program).arg(script_path("linked.c"));
+    command.args(["-O2", "-w", "-o"]).arg(&program).args(flags).arg(script_path(&format!("{name}.c")));
     command.args(["-lssl", "-lcrypto"]);
     Child::spawn(command, LIMIT)?.wait()?.success()?;
     Ok(program)

@@ -31,7 +31,7 @@ pub(crate) struct Call {
     pub(crate) offset: u64,
     /// Stack pointer at the entry probe.
     pub(crate) stack: u64,
-    /// When the call returned.
+    /// When a write was entered, or a read returned.
     pub(crate) timestamp: u64,
     /// Direction, and where the count is.
     pub(crate) cookie: TransferCookie,

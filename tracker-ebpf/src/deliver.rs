@@ -106,7 +106,7 @@ fn send<const N: usize>(call: &mut Call) -> bool {
     call.offset = call.offset.wrapping_add(length);
     call.left -= length;
     if error == 0 {
-        entry.submit(wake_up(call.timestamp));
+        entry.submit(wake_up());
     } else {
         entry.discard(u64::from(BPF_RB_NO_WAKEUP));
         count(Counter::Unreadable, 1);
@@ -160,7 +160,7 @@ pub(crate) fn notice(kind: u32, generation: u32, ssl: u64) {
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: a reservation of the header's size; every byte is written.
     unsafe { header(entry.as_mut_ptr(), kind, generation, ssl, now) };
-    entry.submit(wake_up(now));
+    entry.submit(wake_up());
 }
 
 /// Fills in a header.
@@ -186,7 +186,10 @@ unsafe fn header(header: *mut Header, kind: u32, generation: u32, ssl: u64, time
 /// interval, and earlier when the ring fills up; once woken it looks again by the clock until nothing
 /// has come for longer than that interval.
 #[inline(always)]
-fn wake_up(now: u64) -> u64 {
+fn wake_up() -> u64 {
+    // Not the record's own time, which is older by as long as a write took.
+    // SAFETY: takes no argument.
+    let now = unsafe { bpf_ktime_get_ns() };
     let since = now.saturating_sub(LAST_WAKE_UP.load());
     if since > WAKE_UP_INTERVAL_NS.load()
         || (since > PRESSURE_INTERVAL_NS

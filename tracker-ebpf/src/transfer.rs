@@ -1,4 +1,9 @@
 //! Functions that move plaintext, from entry to return.
+//!
+//! What a call moved is known at its return, and delivered then. A thread that writes can be preempted
+//! on its way there, and the answer be read by another thread meanwhile: then the answer is delivered
+//! first. A write is therefore stamped at its entry and a read at its return, so that a question is
+//! older than its answer whichever comes up first, and user space can tell.
 
 use core::{ffi::c_void, ptr};
 
@@ -10,7 +15,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracker_common::{
-    Counter, TransferCookie,
+    Counter, TransferCookie, cookie,
     state::{ConnectionKey, verdict},
 };
 
@@ -103,6 +108,8 @@ fn enter(context: &ProbeContext, thread: u64, ssl: u64) -> bool {
     call.buffer = registers::argument::<2>(context);
     call.stack = registers::stack(context);
     call.cookie = cookie;
+    // SAFETY: takes no argument.
+    call.timestamp = unsafe { bpf_ktime_get_ns() };
     call.active = 1;
     true
 }
@@ -173,8 +180,10 @@ fn on_return(context: &RetProbeContext) {
     // `int`, in all functions: only its lower half is defined.
     let result = registers::result(context) as i32;
     if result > 0 && transferred(context, call, result as u64) {
-        // SAFETY: takes no argument.
-        call.timestamp = unsafe { bpf_ktime_get_ns() };
+        if call.cookie.direction() == cookie::READ {
+            // SAFETY: takes no argument.
+            call.timestamp = unsafe { bpf_ktime_get_ns() };
+        }
         count(Counter::Calls, 1);
         count(Counter::Bytes, call.transferred);
         if connection::advance(call) {

@@ -63,7 +63,8 @@ pub struct Chunk {
     /// Position of the first byte in this direction, counted in the kernel whether or not the
     /// bytes before it were delivered: a jump is a gap, never to be spliced over.
     pub offset: u64,
-    /// When the call that transferred them returned.
+    /// When the write that sent them was entered, or the read that received them returned: what was sent
+    /// is older than the answer to it, also where the answer is delivered first.
     pub timestamp: Timestamp,
     /// The caller's cgroup v2 id.
     pub cgroup_id: u64,

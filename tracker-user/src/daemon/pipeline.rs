@@ -29,6 +29,9 @@ const FORGET_AFTER: u64 = 5_000_000_000;
 /// How long a record may wait for the executable of a process that is gone, nanoseconds. It is known as
 /// soon as discovery has read of the process's end.
 const WAIT_FOR_EXE: u64 = 100_000_000;
+/// How long a response may wait for the request that it answers, nanoseconds: for as long as a thread that
+/// wrote may have to wait for a processor, and a tick.
+const WAIT_FOR_REQUEST: u64 = 1_000_000_000;
 /// Records that wait at most; what is over it goes out as it is.
 const MAX_WAITING: usize = 4096;
 
@@ -67,6 +70,8 @@ struct Followed {
     verdict: Verdict,
     /// What it speaks now is not decoded; counted once.
     over: bool,
+    /// It is listed in [`Pipeline::early`].
+    listed: bool,
     origin: Arc<Origin>,
 }
 
@@ -87,6 +92,8 @@ pub(crate) struct Pipeline<V> {
     connections: HashMap<ConnectionId, Tracked>,
     by_process: HashMap<u32, Vec<ConnectionId>>,
     forget: VecDeque<(Timestamp, ConnectionId)>,
+    /// Connections on which a response waits for its request, and since when.
+    early: VecDeque<(Timestamp, ConnectionId)>,
     /// Records that lack only the executable, and since when.
     waiting: VecDeque<(Timestamp, Record)>,
     counters: Counters,
@@ -112,6 +119,7 @@ impl<V: SetVerdict> Pipeline<V> {
             connections: HashMap::new(),
             by_process: HashMap::new(),
             forget: VecDeque::new(),
+            early: VecDeque::new(),
             waiting: VecDeque::new(),
             counters: Counters::default(),
             unknown_hosts: UnknownHosts::default(),
@@ -156,6 +164,7 @@ impl<V: SetVerdict> Pipeline<V> {
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.clock.refresh();
         self.release(now, WAIT_FOR_EXE);
+        self.stop_waiting(now);
         while let Some(&(at, connection)) = self.forget.front()
             && now.0.saturating_sub(at.0) >= FORGET_AFTER
         {
@@ -222,6 +231,7 @@ impl<V: SetVerdict> Pipeline<V> {
             evidence: Evidence::default(),
             verdict: Verdict::Unknown,
             over: false,
+            listed: false,
             origin,
         };
         self.connections.insert(connection, Tracked::Followed(Box::new(followed)));
@@ -235,10 +245,40 @@ impl<V: SetVerdict> Pipeline<V> {
         if self.prover.chunk(chunk) {
             return self.decide(connection, Verdict::Ignore, chunk.timestamp);
         }
+        let bytes = chunk.bytes.len() as u64;
+        self.advance(connection, bytes, chunk.timestamp, |stream, out| stream.push(chunk, out));
+    }
+
+    /// Goes on with the connections on which a response has waited for its request for too long.
+    fn stop_waiting(&mut self, now: Timestamp) {
+        while let Some(&(since, connection)) = self.early.front()
+            && now.0.saturating_sub(since.0) >= WAIT_FOR_REQUEST
+        {
+            self.early.pop_front();
+            let Some(Tracked::Followed(followed)) = self.connections.get_mut(&connection) else { continue };
+            followed.listed = false;
+            // What waits now may not be what did when it was listed.
+            let waits_still = followed.stream.waits_since() == Some(since);
+            self.advance(connection, 0, now, |stream, out| {
+                if waits_still {
+                    stream.stop_waiting(out);
+                }
+            });
+        }
+    }
+
+    /// Has a connection take a step, of so many bytes, and draws the conclusions.
+    fn advance(
+        &mut self,
+        connection: ConnectionId,
+        bytes: u64,
+        at: Timestamp,
+        step: impl FnOnce(&mut Connection, &mut stream::Sink<'_>),
+    ) {
         let Some(Tracked::Followed(followed)) = self.connections.get_mut(&connection) else { return };
-        let Followed { stream, calls, evidence, verdict, over, origin } = &mut **followed;
+        let Followed { stream, calls, evidence, verdict, over, listed, origin } = &mut **followed;
         let mut finished = Vec::new();
-        stream.push(chunk, &mut |event| {
+        step(stream, &mut |event| {
             if let Event::Request { head, .. } = &event {
                 match self.catalog.interest(head) {
                     Interest::Call | Interest::Related => evidence.related += 1,
@@ -251,8 +291,13 @@ impl<V: SetVerdict> Pipeline<V> {
         // A call is one, whether or not its head could be read.
         evidence.related += u32::try_from(finished.len()).unwrap_or(1);
         self.counters.stream += stream.take_counters();
+        if let Some(since) = stream.waits_since()
+            && !std::mem::replace(listed, true)
+        {
+            self.early.push_back((since, connection));
+        }
         let stream::ConnectionState { protocol, bytes_out_of_step, exchanges: _ } = stream.state();
-        evidence.bytes += chunk.bytes.len() as u64;
+        evidence.bytes += bytes;
         evidence.bytes_out_of_step = bytes_out_of_step;
         evidence.speaks = match protocol {
             Protocol::Unknown => Speaks::Unknown,
@@ -270,7 +315,7 @@ impl<V: SetVerdict> Pipeline<V> {
             self.record(call, &origin);
         }
         if now != before {
-            self.decide(connection, now, chunk.timestamp);
+            self.decide(connection, now, at);
         }
     }
 

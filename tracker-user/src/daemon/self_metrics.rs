@@ -210,6 +210,8 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
         undecodable,
         skipped_bytes,
         unmatched_responses,
+        early_responses,
+        early_given_up,
         hpack_desync,
         abandoned,
         websockets_given_up,
@@ -243,6 +245,16 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
             "llm_tracker_http_unmatched_responses_total",
             "Responses whose request was not seen.",
             unmatched_responses,
+        ),
+        Sample::counter(
+            "llm_tracker_http_early_responses_total",
+            "Responses that were delivered before their request, and put in order.",
+            early_responses,
+        ),
+        Sample::counter(
+            "llm_tracker_http_early_responses_given_up_total",
+            "Responses without a request that waited for one for as long as is allowed.",
+            early_given_up,
         ),
         Sample::counter(
             "llm_tracker_hpack_desync_total",

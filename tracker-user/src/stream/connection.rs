@@ -81,6 +81,10 @@ pub struct Connection {
     unsolicited: bool,
     abandoned: bool,
     closed: bool,
+    /// A response that came up before its request, and what follows it.
+    early: Option<Box<Early>>,
+    /// Nothing is to wait.
+    impatient: bool,
 }
 
 impl Connection {
@@ -111,7 +115,19 @@ impl Connection {
         if self.closed || self.protocol.is_over() {
             return;
         }
+        let half = self.half_mut(chunk.direction);
+        half.latest = half.latest.max(chunk.timestamp);
+        if !self.set_aside(chunk, out) {
+            self.resume(out);
+            self.take(chunk, true, out);
+            self.resume(out);
+        }
+    }
+
+    /// Takes a chunk whose turn it is, or the rest of one that was set aside. `whole`: a call began with it.
+    fn take(&mut self, chunk: &Chunk, whole: bool, out: &mut Sink<'_>) {
         let (direction, at) = (chunk.direction, chunk.timestamp);
+        let settled = self.settled(direction);
         let half = self.half_mut(direction);
         let seen = half.seen;
         half.seen = seen.max(chunk.offset.saturating_add(chunk.bytes.len() as u64));
@@ -131,26 +147,35 @@ impl Connection {
         if self.protocol == Protocol::Unknown && repeated == 0 {
             self.look_for_frames(bytes);
         }
-        let whole = bytes.len();
+        let (length, whole) = (bytes.len(), whole && repeated == 0);
         while !bytes.is_empty() && !self.protocol.is_over() {
-            let aligned = repeated == 0 && bytes.len() == whole;
+            let aligned = whole && bytes.len() == length;
             if let Some(http2) = &mut self.http2 {
-                let mut io = http2::Io { out, counters: &mut self.counters, at };
-                return http2.push(direction, bytes, aligned, &mut io);
-            }
-            if self.protocol == Protocol::WebSocket {
+                let mut io = http2::Io { out, counters: &mut self.counters, at, settled };
+                bytes = http2.push(direction, bytes, aligned, &mut io);
+                let early = http2.early(direction);
+                self.early = self
+                    .early
+                    .take()
+                    .or_else(|| early.map(|(stream, began)| Early::new(direction, began, Some(stream))));
+            } else if self.protocol == Protocol::WebSocket {
                 return self.frames(direction, bytes, aligned, at, out);
+            } else {
+                bytes = match self.half(direction).phase {
+                    Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
+                    Phase::Head | Phase::Seek => self.head(direction, bytes, aligned, at, out),
+                };
             }
-            bytes = match self.half(direction).phase {
-                Phase::Body(_) => self.body(direction, bytes, aligned, at, out),
-                Phase::Head | Phase::Seek => self.head(direction, bytes, aligned, at, out),
-            };
+            if self.early.as_ref().is_some_and(|early| early.direction() == direction) {
+                return self.set_rest_aside(chunk, bytes.len(), whole);
+            }
         }
     }
 
     /// The connection is gone: the TLS object was freed, or its process. What was in flight ends;
     /// later chunks are ignored.
     pub fn close(&mut self, at: Timestamp, out: &mut Sink<'_>) {
+        self.take_up_all(out);
         if let Some(mut socket) = self.socket.take() {
             socket.close(at, out);
         }
@@ -161,7 +186,12 @@ impl Connection {
         });
         self.exchanges.close(ends_response, at, out);
         if let Some(mut http2) = self.http2.take() {
-            http2.close(&mut http2::Io { out, counters: &mut self.counters, at });
+            http2.close(&mut http2::Io {
+                out,
+                counters: &mut self.counters,
+                at,
+                settled: Timestamp(u64::MAX),
+            });
         }
         self.closed = true;
         (self.write, self.read) = (Half::default(), Half::default());
@@ -192,7 +222,10 @@ impl Connection {
             if joined || passed_over {
                 http2.join(side, &mut self.counters);
             }
-            http2.push(side, &head, false, &mut http2::Io { out, counters: &mut self.counters, at });
+            // A few bytes, too few for a response.
+            let settled = Timestamp(u64::MAX);
+            let mut io = http2::Io { out, counters: &mut self.counters, at, settled };
+            http2.push(side, &head, false, &mut io);
         }
         self.protocol = Protocol::Http2;
         self.http2 = Some(http2);
@@ -203,7 +236,9 @@ impl Connection {
         self.counters.gaps += 1;
         self.counters.lost_bytes += lost;
         if let Some(http2) = &mut self.http2 {
-            return http2.gap(direction, lost, &mut http2::Io { out, counters: &mut self.counters, at });
+            let settled = Timestamp(u64::MAX);
+            let mut io = http2::Io { out, counters: &mut self.counters, at, settled };
+            return http2.gap(direction, lost, &mut io);
         }
         if self.protocol == Protocol::WebSocket {
             return self.frames_lost(direction, lost, at, out);
@@ -237,8 +272,11 @@ impl Connection {
     }
 }
 
+mod early;
 mod http1;
 mod upgrade;
+
+use early::Early;
 
 #[cfg(test)]
 mod tests;

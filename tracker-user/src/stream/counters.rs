@@ -19,6 +19,10 @@ pub struct Counters {
     pub skipped_bytes: u64,
     /// Responses whose request was not seen, or can no longer be told.
     pub unmatched_responses: u64,
+    /// Responses that came up before their request, and waited for it.
+    pub early_responses: u64,
+    /// Responses that waited for longer than allowed for a request to come up.
+    pub early_given_up: u64,
     /// Times that a direction's HPACK state was lost: the daemon came late, bytes were lost, or a header
     /// block was broken.
     pub hpack_desync: u64,
@@ -41,6 +45,8 @@ impl std::ops::AddAssign for Counters {
             undecodable,
             skipped_bytes,
             unmatched_responses,
+            early_responses,
+            early_given_up,
             hpack_desync,
             abandoned,
             websockets_given_up,
@@ -54,6 +60,8 @@ impl std::ops::AddAssign for Counters {
         self.undecodable += undecodable;
         self.skipped_bytes += skipped_bytes;
         self.unmatched_responses += unmatched_responses;
+        self.early_responses += early_responses;
+        self.early_given_up += early_given_up;
         self.hpack_desync += hpack_desync;
         self.abandoned += abandoned;
         self.websockets_given_up += websockets_given_up;

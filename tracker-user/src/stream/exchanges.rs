@@ -117,6 +117,18 @@ impl Exchanges {
         self.queue.iter().find(|exchange| exchange.response == Progress::Awaited).map(|next| next.method)
     }
 
+    /// Whether no request awaits a response, on a connection where one is to be matched.
+    pub(super) fn lacks_request(&self) -> bool {
+        !self.abandoned && self.next_method().is_none()
+    }
+
+    /// Whether the request that the next response answers is not whole, and not for want of leave to send
+    /// its body.
+    pub(super) fn next_request_is_open(&self) -> bool {
+        let next = self.queue.iter().find(|exchange| exchange.response == Progress::Awaited);
+        next.is_some_and(|next| next.request == Progress::Open && !next.expects_continue)
+    }
+
     /// The final response of the next exchange began.
     pub(super) fn respond(&mut self) -> Option<ExchangeId> {
         let next = self.queue.iter_mut().find(|exchange| exchange.response == Progress::Awaited)?;

@@ -25,6 +25,8 @@ pub(super) struct Half {
     pub(super) phase: Phase,
     /// The offset after the last byte that was seen.
     pub(super) seen: u64,
+    /// The latest timestamp in it.
+    pub(super) latest: Timestamp,
     /// The bytes of a head that is not whole yet; empty between messages.
     pub(super) head: Vec<u8>,
     /// When the first of them came.

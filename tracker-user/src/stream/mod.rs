@@ -6,7 +6,8 @@
 //!
 //! A chunk goes to its direction (`half`), which is in step with the messages or waits for one to
 //! begin; `http1` says what a head means and where a body ends, `coding` undoes what the body is
-//! wrapped in, and `exchanges` knows which response belongs to which request. A connection that shows
+//! wrapped in, and `exchanges` knows which response belongs to which request; one that was delivered before
+//! its request waits for it, as `connection/early.rs` explains. A connection that shows
 //! itself to be HTTP/2 is `http2`'s from then on, with the same `coding`; one that was upgraded to
 //! WebSocket is `websocket`'s. What a body means is
 //! for the stage above; [`Beginning`] tells plaintext from what is none. [`sse`] and [`grpc`] are here

@@ -1,6 +1,6 @@
 //! A connection while it speaks HTTP/1.1, or nothing that is known.
 
-use super::{Connection, Protocol};
+use super::{Connection, Protocol, early::Early};
 use crate::{
     capture::{Direction, Timestamp},
     stream::{
@@ -89,15 +89,22 @@ impl Connection {
             }
             (Start::Response, Some(end)) => {
                 let method = self.exchanges.next_method().unwrap_or(Method::Other);
-                head::response(&view[..end], rigour, method).map(|response| (end, Err(response)))
+                let response = head::response(&view[..end], rigour, method);
+                if response.is_ok() && self.is_early(direction, started) {
+                    buffer.truncate(carried);
+                    self.half_mut(direction).head = buffer;
+                    self.early = Some(Early::new(direction, started, None));
+                    self.client = Some(direction.opposite());
+                    self.begins_cleanly();
+                    return bytes;
+                }
+                response.map(|response| (end, Err(response)))
             }
             (_, Some(end)) => head::request(&view[..end], rigour).map(|request| (end, Ok(request))),
         };
         match accepted {
             Ok((end, message)) => {
-                self.bytes_out_of_step = 0;
-                self.turns = 0;
-                self.protocol = Protocol::Http1;
+                self.begins_cleanly();
                 match message {
                     Ok(request) => self.request(direction, request, started, at, out),
                     Err(response) => self.response(direction, response, at, out),
@@ -109,6 +116,13 @@ impl Connection {
                 if carried > 0 && aligned { bytes } else { self.skip(direction, bytes.len(), at, out) }
             }
         }
+    }
+
+    /// A message of HTTP/1.1 begins.
+    fn begins_cleanly(&mut self) {
+        self.bytes_out_of_step = 0;
+        self.turns = 0;
+        self.protocol = Protocol::Http1;
     }
 
     /// What was taken for a head is none.

@@ -1,5 +1,6 @@
 //! What a connection makes of bytes: framing, roles, attachment, losses.
 
+mod early;
 mod http2;
 mod losses;
 mod properties;
@@ -63,6 +64,16 @@ impl Wire {
         self
     }
 
+    /// What was sent at a time that is past: the call that sent it returned only now.
+    fn late(&mut self, direction: Direction, sent: u64, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let mut chunk = self.chunk(direction, bytes.as_ref());
+        self.clock -= 1;
+        chunk.timestamp = Timestamp(sent);
+        let Self { connection, seen, times, .. } = self;
+        connection.push(&chunk, &mut |event| record(seen, times, &event));
+        self
+    }
+
     fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.push(Write, bytes)
     }
@@ -73,6 +84,12 @@ impl Wire {
 
     fn lose(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.offsets[direction as usize] += bytes.as_ref().len() as u64;
+        self
+    }
+
+    fn stop_waiting(&mut self) -> &mut Self {
+        let Self { connection, seen, times, .. } = self;
+        connection.stop_waiting(&mut |event| record(seen, times, &event));
         self
     }
 

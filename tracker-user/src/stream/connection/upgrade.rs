@@ -29,7 +29,8 @@ impl Connection {
         self.socket = Some(Box::new(WebSocket::new(exchange, extensions)));
         self.protocol = Protocol::WebSocket;
         for half in [&mut self.write, &mut self.read] {
-            *half = Half { phase: Phase::Head, seen: half.seen, ..Half::default() };
+            let (seen, latest) = (half.seen, half.latest);
+            *half = Half { phase: Phase::Head, seen, latest, ..Half::default() };
         }
         true
     }

@@ -37,6 +37,8 @@ pub(super) struct Io<'a, 's> {
     pub(super) counters: &'a mut Counters,
     /// When the bytes came.
     pub(super) at: Timestamp,
+    /// All that the other side sent up to then has come up.
+    pub(super) settled: Timestamp,
 }
 
 impl Io<'_, '_> {
@@ -58,6 +60,16 @@ pub(super) struct Http2 {
     read: Half,
     streams: Streams,
     bytes_out_of_step: u64,
+    early: Option<EarlyHead>,
+}
+
+/// The head of a response that came up before its request.
+struct EarlyHead {
+    direction: Direction,
+    block: Block,
+    fields: Fields,
+    /// When it was complete.
+    at: Timestamp,
 }
 
 /// No payload: header blocks hold credentials.
@@ -79,6 +91,7 @@ impl Http2 {
             read: Half::at_start(),
             streams: Streams::default(),
             bytes_out_of_step: 0,
+            early: None,
         }
     }
 
@@ -100,11 +113,38 @@ impl Http2 {
         self.bytes_out_of_step
     }
 
-    /// Takes the next bytes of a direction; `aligned` if a writer's call began with them.
-    pub(super) fn push(&mut self, direction: Direction, bytes: &[u8], aligned: bool, io: &mut Io<'_, '_>) {
+    /// The stream of a response in this direction that may have come up before its request, and when it
+    /// began; nothing more is taken of the direction until [`Http2::resume`].
+    pub(super) fn early(&self, direction: Direction) -> Option<(u32, Timestamp)> {
+        let early = self.early.as_ref().filter(|early| early.direction == direction)?;
+        Some((early.block.stream, early.block.started))
+    }
+
+    /// Whether a stream's request has come to its end.
+    pub(super) fn request_is_whole(&self, stream: u32) -> bool {
+        self.streams.request_is_whole(stream)
+    }
+
+    /// Takes the head that waits, if one does.
+    pub(super) fn resume(&mut self, io: &mut Io<'_, '_>) {
+        if let Some(EarlyHead { block, fields, at, .. }) = self.early.take() {
+            io.at = at;
+            self.response(&block, fields, io);
+        }
+    }
+
+    /// Takes the next bytes of a direction; `aligned` if a writer's call began with them. Returns what is
+    /// left of them: all that follows a head that is [`early`](Self::early), else nothing.
+    pub(super) fn push<'a>(
+        &mut self,
+        direction: Direction,
+        bytes: &'a [u8],
+        aligned: bool,
+        io: &mut Io<'_, '_>,
+    ) -> &'a [u8] {
         let whole = bytes.len();
         let mut bytes = bytes;
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && self.early(direction).is_none() {
             let aligned = aligned && bytes.len() == whole;
             bytes = match &mut self.half_mut(direction).phase {
                 Phase::Start(_) => self.start(direction, bytes, io),
@@ -116,6 +156,7 @@ impl Http2 {
                 }
             };
         }
+        bytes
     }
 
     /// `lost` bytes of a direction were never delivered.
@@ -204,9 +245,15 @@ impl Http2 {
         rest
     }
 
-    fn seek(&mut self, direction: Direction, bytes: &[u8], aligned: bool, io: &mut Io<'_, '_>) {
+    fn seek<'a>(
+        &mut self,
+        direction: Direction,
+        bytes: &'a [u8],
+        aligned: bool,
+        io: &mut Io<'_, '_>,
+    ) -> &'a [u8] {
         let half = self.half_mut(direction);
-        let Phase::Seek(held) = &mut half.phase else { return };
+        let Phase::Seek(held) = &mut half.phase else { return bytes };
         let mut held = std::mem::take(held);
         let mut earlier = held.len();
         held.extend_from_slice(&bytes[..bytes.len().min(Begins::NEEDED.saturating_sub(earlier))]);
@@ -222,14 +269,18 @@ impl Http2 {
             Begins::Frame if aligned || earlier > 0 => {
                 self.half_mut(direction).phase = BETWEEN_FRAMES;
                 let held = held.get(..earlier).unwrap_or_default();
+                // Nothing of this can be given back, so nothing of it waits.
+                let settled = std::mem::replace(&mut io.settled, Timestamp(u64::MAX));
                 self.push(direction, held, false, io);
-                self.push(direction, bytes, false, io);
+                io.settled = settled;
+                return self.push(direction, bytes, false, io);
             }
             Begins::Undecided if (aligned || earlier > 0) && held.len() < Begins::NEEDED => {
                 self.half_mut(direction).phase = Phase::Seek(held);
             }
             _ => self.pass_over(earlier + bytes.len(), io),
         }
+        &[]
     }
 
     fn header<'a>(&mut self, direction: Direction, bytes: &'a [u8], io: &mut Io<'_, '_>) -> &'a [u8] {
@@ -393,7 +444,7 @@ impl Http2 {
             }
             kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION if header.has(flag::END_HEADERS) => {
                 if let Some(block) = half.block.take() {
-                    self.block_done(direction, &block, io);
+                    self.block_done(direction, block, io);
                 }
             }
             // Without a word about it the limit is the initial one.
@@ -405,7 +456,7 @@ impl Http2 {
     }
 
     /// A header block is whole.
-    fn block_done(&mut self, direction: Direction, block: &Block, io: &mut Io<'_, '_>) {
+    fn block_done(&mut self, direction: Direction, block: Block, io: &mut Io<'_, '_>) {
         let half = self.half_mut(direction);
         let fields = if block.too_long {
             half.hpack.lose_step();
@@ -439,14 +490,27 @@ impl Http2 {
                 }
             }
             Side::Response => {
-                let begins = fields.status.is_some_and(|status| status >= 200);
-                if !self.streams.response(block.stream, fields, io) && begins {
-                    io.counters.unmatched_responses += 1;
+                let begins = fields.status.is_some();
+                if begins && self.streams.lacks_request(block.stream) && io.settled <= block.started {
+                    self.early = Some(EarlyHead { direction, block, fields, at: io.at });
+                    return;
                 }
+                return self.response(&block, fields, io);
             }
         }
         if block.end_stream {
             self.streams.message_done(block.stream, side, io);
+        }
+    }
+
+    /// A header block of the responding side, the turn of which it is.
+    fn response(&mut self, block: &Block, fields: Fields, io: &mut Io<'_, '_>) {
+        let begins = fields.status.is_some_and(|status| status >= 200);
+        if !self.streams.response(block.stream, fields, io) && begins {
+            io.counters.unmatched_responses += 1;
+        }
+        if block.end_stream {
+            self.streams.message_done(block.stream, Side::Response, io);
         }
     }
 }

@@ -84,6 +84,21 @@ impl Streams {
         self.open.len()
     }
 
+    /// Whether of a stream's request nothing was seen, or its head only and its body is to follow.
+    pub(super) fn lacks_request(&self, id: u32) -> bool {
+        let untouched = |stream: &Stream| {
+            let awaited = matches!(stream.response, Message::Awaited) && matches!(stream.socket, Socket::No);
+            awaited && matches!(&stream.request, Message::Open { body, .. } if body.untouched)
+        };
+        id > self.highest || self.open.get(&id).is_some_and(untouched)
+    }
+
+    /// Whether a stream's request has come to its end.
+    pub(super) fn request_is_whole(&self, id: u32) -> bool {
+        let done = |stream: &Stream| matches!(stream.request, Message::Done);
+        id <= self.highest && self.open.get(&id).is_none_or(done)
+    }
+
     /// A header block of the requesting side; false if it begins no request, nor ends one.
     pub(super) fn request(
         &mut self,
@@ -172,6 +187,7 @@ impl Streams {
         };
         match message {
             Message::Open { body, sniff } => {
+                body.untouched = false;
                 if let (true, Some(&first)) = (*sniff, piece.first()) {
                     *sniff = false;
                     let coding = sniffed(first);

@@ -8,23 +8,23 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn data(stream: u32, flags: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+pub(super) fn data(stream: u32, flags: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     frame(0, flags, stream, payload)
 }
 
 /// One side of a connection, as a sender.
-struct Peer {
+pub(super) struct Peer {
     encoder: loona_hpack::Encoder<'static>,
 }
 
 impl Peer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { encoder: loona_hpack::Encoder::new() }
     }
 
@@ -37,7 +37,7 @@ impl Peer {
         frame(1, flags | END_HEADERS, stream, block)
     }
 
-    fn post(&mut self, stream: u32, path: &str, body: &str) -> Vec<u8> {
+    pub(super) fn post(&mut self, stream: u32, path: &str, body: &str) -> Vec<u8> {
         [self.post_head(stream, path), data(stream, END_STREAM, body)].concat()
     }
 
@@ -52,17 +52,17 @@ impl Peer {
         self.headers(stream, 0, &fields)
     }
 
-    fn ok(&mut self, stream: u32, body: &str) -> Vec<u8> {
+    pub(super) fn ok(&mut self, stream: u32, body: &str) -> Vec<u8> {
         [self.ok_head(stream), data(stream, END_STREAM, body)].concat()
     }
 
-    fn ok_head(&mut self, stream: u32) -> Vec<u8> {
+    pub(super) fn ok_head(&mut self, stream: u32) -> Vec<u8> {
         self.headers(stream, 0, &[(":status", "200"), ("content-type", "text/plain"), ("server", "s")])
     }
 }
 
 /// A connection both sides of which have said what they have to say first.
-fn connected() -> (Wire, Peer, Peer) {
+pub(super) fn connected() -> (Wire, Peer, Peer) {
     let mut wire = Wire::default();
     wire.write([PREFACE, &frame(4, 0, 0, [0, 3, 0, 0, 0, 100])].concat());
     wire.read([frame(4, 0, 0, []), frame(4, 1, 0, [])].concat()).write(frame(4, 1, 0, []));
