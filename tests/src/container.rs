@@ -42,11 +42,7 @@ impl Bundle {
         for directory in ["bin", "lib", "lib64"] {
             symlink(format!("usr/{directory}"), root.join(directory))?;
         }
-        let curl = Path::new("/usr/bin/curl");
-        copy_into(&root, curl)?;
-        for library in libraries(curl)? {
-            copy_into(&root, Path::new(&library))?;
-        }
+        copy_program(&root, Path::new("/usr/bin/curl"))?;
         fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/false\n")?;
         fs::copy(standin.identity().authority(), root.join("etc/ca.pem"))?;
@@ -88,6 +84,19 @@ impl Bundle {
         command.arg("sh").arg(self.folder.path()).arg(&self.id);
         Child::spawn(command, client::LIMIT)
     }
+}
+
+/// Copies a program and the libraries that it is linked with to the same places under `root`.
+///
+/// # Errors
+///
+/// Where one of them cannot be copied.
+pub fn copy_program(root: &Path, program: &Path) -> Result<()> {
+    copy_into(root, program)?;
+    for library in libraries(program)? {
+        copy_into(root, Path::new(&library))?;
+    }
+    Ok(())
 }
 
 /// Paths of the libraries that a program is linked with.

@@ -23,6 +23,8 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "go",
         about: "What being watched costs a program in Go (needs Go; GO names its command)",
     },
+    Benchmark { name: "attach", about: "How many first calls of new libraries are seen, and how soon" },
+    Benchmark { name: "scan", about: "What it costs to look at a host with 2,000 processes" },
     Benchmark { name: "decode", about: "MB/s of recorded exchanges through stream and provider" },
     Benchmark { name: "memory", about: "The daemon's memory and CPU, idle and per open connection" },
 ];

@@ -30,7 +30,7 @@ use crate::{
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
         KernelConfig, KernelLog, PlanId, Ring, Timestamp, Verdict, Verdicts,
-        discovery::{self, Attach, Discovery, ProcessEvent},
+        discovery::{self, Attach, Departure, Discovery, ProcessEvent},
     },
     cli::RunArgs,
     config::{CaptureConfig, Config},
@@ -155,7 +155,7 @@ async fn serve(
     let discovery_config = discovery_config(config);
     let programs = discovery_config.programs.clone();
     let discovery = tokio::task::spawn_blocking(move || {
-        Discovery::start(discovery_config, KernelAttacher(kernel), move |event| {
+        Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| {
             if let ProcessEvent::Seen { pid } = event {
                 // Full: the process is looked at with its first call instead.
                 let _ = notices_in.try_send(pid);
@@ -349,18 +349,49 @@ impl Work {
 }
 
 /// Joins discovery to the kernel side.
-pub(crate) struct KernelAttacher(pub(crate) Kernel);
+pub(crate) struct KernelAttacher {
+    kernel: Kernel,
+    /// To the thread that takes probes out.
+    detached: std::sync::mpsc::Sender<(Vec<AttachedHooks>, Departure)>,
+}
+
+impl KernelAttacher {
+    pub(crate) fn new(kernel: Kernel) -> Self {
+        let (detached, to_detach) = std::sync::mpsc::channel();
+        let detach = move || {
+            for first in &to_detach {
+                let (links, departures): (Vec<_>, Vec<_>) =
+                    std::iter::once(first).chain(to_detach.try_iter()).unzip();
+                AttachedHooks::detach_all(links.into_iter().flatten().collect());
+                drop(departures);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("detach".to_owned()).spawn(detach) {
+            tracing::warn!(%error, "probes are taken out in the midst of everything else");
+        }
+        Self { kernel, detached }
+    }
+}
 
 impl Attach for KernelAttacher {
     type Link = AttachedHooks;
     type Error = AttachError;
 
     fn attach(&mut self, plan: PlanId, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
-        self.0.attach(plan, hooks, file)
+        self.kernel.attach(plan, hooks, file)
     }
 
     fn detach(&mut self, links: Vec<AttachedHooks>) {
         AttachedHooks::detach_all(links);
+    }
+
+    fn detach_later(&mut self, links: Vec<AttachedHooks>, departure: Departure) {
+        // Without the thread they come back, and go here.
+        drop(self.detached.send((links, departure)));
+    }
+
+    fn expect(&mut self) {
+        self.kernel.expect_attach();
     }
 }
 

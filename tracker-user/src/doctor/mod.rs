@@ -74,12 +74,15 @@ fn try_all(config: &Config) -> Result<(Snapshot, usize, Attachment)> {
     let attachment = kernel.attachment();
     let processes = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&processes);
-    let discovery =
-        Discovery::start(daemon::discovery_config(config), daemon::KernelAttacher(kernel), move |event| {
+    let discovery = Discovery::start(
+        daemon::discovery_config(config),
+        daemon::KernelAttacher::new(kernel),
+        move |event| {
             if matches!(event, ProcessEvent::Seen { .. }) {
                 seen.fetch_add(1, Ordering::Relaxed);
             }
-        })?;
+        },
+    )?;
     let snapshot = discovery.snapshot();
     discovery.stop();
     Ok((snapshot, processes.load(Ordering::Relaxed), attachment))

@@ -9,6 +9,7 @@
 
 mod file;
 mod judge;
+mod leaving;
 mod maps;
 mod object;
 mod programs;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use leaving::Departure;
 pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 
@@ -58,6 +60,15 @@ pub trait Attach {
     fn detach(&mut self, links: Vec<Self::Link>) {
         drop(links);
     }
+
+    /// Takes probes away in its own time. `departure` is dropped when they are gone.
+    fn detach_later(&mut self, links: Vec<Self::Link>, departure: Departure) {
+        self.detach(links);
+        drop(departure);
+    }
+
+    /// A file was mapped that was never seen before: there may be something to probe soon.
+    fn expect(&mut self) {}
 }
 
 /// How discovery behaves.

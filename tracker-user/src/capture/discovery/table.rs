@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::file::{self, Identity, Version};
+use super::leaving::Leaving;
 use super::maps::{self, Alias, Mapping};
 use super::object::Object;
 use super::report::{Counters, ObjectReport, ProcessEvent};
@@ -83,6 +84,7 @@ pub(super) struct Table<A: Attach> {
     reached: HashSet<Alias>,
     postponed: VecDeque<(u32, Mapping)>,
     namespace_check: Option<Instant>,
+    leaving: Leaving,
     events: Vec<ProcessEvent>,
     pub(super) counters: Counters,
 }
@@ -103,6 +105,7 @@ impl<A: Attach> Table<A> {
             reached: HashSet::new(),
             postponed: VecDeque::new(),
             namespace_check: None,
+            leaving: Leaving::default(),
             events: Vec::new(),
             counters: Counters::default(),
         }
@@ -115,6 +118,9 @@ impl<A: Attach> Table<A> {
 
     /// A process maps a file: hooks it where it is new and holds TLS.
     pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
+        if !self.reached.contains(&mapping.alias) {
+            self.attacher.expect();
+        }
         match self.identify(pid, &mapping) {
             Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
             Ok(Behind::Unknown) => {
@@ -339,6 +345,7 @@ impl<A: Attach> Table<A> {
         }
         let path = path.to_string_lossy().into_owned();
         let mut object = Object::new(path, version, located, namespace);
+        self.leaving.wait_for(identity);
         object.hook(&mut self.attacher, &mut self.counters, file);
         self.objects.insert(identity, object);
         Some(identity)
@@ -381,7 +388,7 @@ impl<A: Attach> Table<A> {
             .filter(|(_, object)| object.lingers_since().is_some_and(|since| now >= since + self.linger))
             .map(|(identity, _)| *identity)
             .collect();
-        over.into_iter().for_each(|identity| self.drop_object(identity));
+        over.into_iter().for_each(|identity| self.release_object(identity));
         if self.namespace_check.is_some_and(|due| now >= due) {
             self.release_namespaces(now);
         }
@@ -426,7 +433,7 @@ impl<A: Attach> Table<A> {
                 Some((file, process.namespace))
             })
         });
-        let Some((file, namespace)) = user else { return self.drop_object(identity) };
+        let Some((file, namespace)) = user else { return self.release_object(identity) };
         let Some(object) = self.objects.get_mut(&identity) else { return };
         // First off, then on: two sets of hooks would see every call twice.
         object.unhook(&mut self.attacher, &mut self.counters);
@@ -452,9 +459,24 @@ impl<A: Attach> Table<A> {
         }
     }
 
+    /// Forgets an object, whose hooks are gone on return.
     fn drop_object(&mut self, identity: Identity) {
-        let Some(mut object) = self.objects.remove(&identity) else { return };
-        object.unhook(&mut self.attacher, &mut self.counters);
+        let links = self.forget_object(identity);
+        self.attacher.detach(links);
+    }
+
+    /// The same, without waiting for the hooks to be gone: others are to be made meanwhile.
+    fn release_object(&mut self, identity: Identity) {
+        let links = self.forget_object(identity);
+        if !links.is_empty() {
+            self.attacher.detach_later(links, self.leaving.begin(identity));
+        }
+    }
+
+    /// Forgets an object, and hands over what keeps its hooks in place.
+    fn forget_object(&mut self, identity: Identity) -> Vec<A::Link> {
+        let Some(mut object) = self.objects.remove(&identity) else { return Vec::new() };
+        let links = object.release(&mut self.counters);
         for pid in object.users {
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.objects.remove(&identity);
@@ -463,6 +485,7 @@ impl<A: Attach> Table<A> {
                 }
             }
         }
+        links
     }
 
     /// Takes in what traffic has said about a plan; one that it refutes is unhooked, and not hooked again
@@ -488,6 +511,7 @@ impl<A: Attach> Table<A> {
         let counters = &mut self.counters;
         let links = self.objects.values_mut().flat_map(|object| object.release(counters)).collect();
         self.attacher.detach(links);
+        self.leaving.wait_for_all();
         self.objects.clear();
         self.processes.clear();
         self.events.clear();

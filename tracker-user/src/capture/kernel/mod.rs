@@ -5,6 +5,7 @@
 //! metrics, [`Connections`] by whoever learns that a process has gone.
 
 mod attach;
+mod grace;
 mod log;
 mod maps;
 mod multi;
@@ -25,7 +26,8 @@ pub use attach::{AttachError, Attached, AttachedHooks};
 pub use log::KernelLog;
 pub use maps::{Connections, Counters, KernelCounters, Verdicts};
 
-use super::Ring;
+use super::{Layout, Ring};
+use grace::Grace;
 use multi::{Multi, Unavailable};
 
 /// The oldest kernel that has what the kernel side needs: `bpf_get_attach_cookie`, and the link that
@@ -150,6 +152,8 @@ pub struct Kernel {
     /// Absent where probes are attached through perf.
     multi: Option<Multi>,
     attachment: Attachment,
+    /// Absent where probes are attached through perf.
+    grace: Option<Grace>,
 }
 
 /// Programs on tracepoints, and the tracepoint of each.
@@ -189,7 +193,15 @@ impl Kernel {
             .map_err(|error| explain(error, "creating BPF maps"))?;
         let (attachment, multi) = choose(object, &ebpf, attachment)?;
         tracing::info!(by = %attachment, "probes are attached");
-        let mut kernel = Self { ebpf, multi, attachment };
+        let mut kernel = Self { ebpf, multi, attachment, grace: None };
+        if let Some(multi) = &kernel.multi {
+            let grace = multi.share(programs::of(Layout::Ssl).free).and_then(Grace::start);
+            kernel.grace = grace
+                .inspect_err(
+                    |error| tracing::warn!(%error, "new libraries are hooked later than they could be"),
+                )
+                .ok();
+        }
         if kernel.multi.is_none() {
             for name in programs::ALL.iter().flat_map(|programs| programs.plain()) {
                 let program = kernel.probe(name)?;
@@ -206,6 +218,13 @@ impl Kernel {
             program.attach(tracepoint).map_err(|source| rejected(name, source))?;
         }
         Ok(kernel)
+    }
+
+    /// Says that probes may be attached soon, so that the kernel is ready when they are.
+    pub fn expect_attach(&self) {
+        if let Some(grace) = &self.grace {
+            grace.begin();
+        }
     }
 
     /// How probes are attached.

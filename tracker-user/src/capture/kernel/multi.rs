@@ -100,7 +100,7 @@ pub(super) enum Unavailable {
 
 /// A program for one kind of link.
 #[derive(Debug)]
-struct Program {
+pub(super) struct Program {
     fd: OwnedFd,
     attach_type: u32,
 }
@@ -124,6 +124,11 @@ impl Program {
         // SAFETY: a command that returns a descriptor; what the attributes point to outlives the call,
         // and both arrays have `cnt` elements.
         unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attributes) }
+    }
+
+    /// Puts a probe at the beginning of a file that nobody runs, and takes it out again.
+    pub(super) fn attach_nowhere(&self, path: &Path) -> io::Result<()> {
+        self.attach(0, path, &[Place { offset: 0, cookie: 0 }]).map(drop)
     }
 
     /// Whether the kernel makes links of this kind: it finds fault with the path, and not before.
@@ -169,6 +174,12 @@ impl Multi {
             }
         }
         Ok(Self(programs))
+    }
+
+    /// One more descriptor of a program.
+    pub(super) fn share(&self, program: &'static str) -> io::Result<Program> {
+        let program = self.0.get(program).ok_or_else(|| io::Error::other("no such program"))?;
+        Ok(Program { fd: program.fd.try_clone()?, attach_type: program.attach_type })
     }
 
     /// Probes all the places in the file at `path`, for all processes, or none of them. Dropping the
