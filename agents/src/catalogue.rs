@@ -83,12 +83,8 @@ supports_websockets = "#,
     };
 }
 
-const NODE: Package = Package {
-    name: "node-linux-{arch}",
-    released_as: "node-linux-{arch}",
-    pinned: "24.9.0",
-    suffix: "",
-};
+const NODE: Package =
+    Package { name: "node-linux-{arch}", released_as: "node-linux-{arch}", pinned: "24.9.0", suffix: "" };
 
 /// All agents, in the order of the table.
 pub(crate) const AGENTS: &[Agent] = &[
@@ -242,12 +238,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         name: "bun",
         title: "Bun",
         stack: "boringssl",
-        package: Package {
-            name: "@oven/bun-linux-{arch}",
-            released_as: "bun",
-            pinned: "1.4.5",
-            suffix: "",
-        },
+        package: Package { name: "@oven/bun-linux-{arch}", released_as: "bun", pinned: "1.4.5", suffix: "" },
         beside: None,
         program: "{package}/bin/bun",
         arguments: &["run", "{home}/chat.js"],

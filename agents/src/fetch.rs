@@ -87,9 +87,8 @@ fn fetch(agent: &Agent, version: &str) -> Result<PathBuf> {
         fs::remove_dir_all(&unfinished)?;
     }
     fs::create_dir_all(&unfinished)?;
-    let named = |package: &Package, version: &str| {
-        here(&format!("{}@{version}{}", package.name, package.suffix))
-    };
+    let named =
+        |package: &Package, version: &str| here(&format!("{}@{version}{}", package.name, package.suffix));
     let mut npm = npm()?;
     // No script of a package runs here, in the host's network.
     npm.args(["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--force"])

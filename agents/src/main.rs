@@ -19,7 +19,8 @@ mod table;
 
 use std::{
     process::{Command, ExitCode},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -32,7 +33,7 @@ use fetch::{Release, Wanted};
 use judge::Judgement;
 
 #[derive(Parser)]
-#[command(name = "agents", bin_name = "cargo xtask agents --", about = "Watch the programs that people run")]
+#[command(name = "agents", bin_name = "cargo xtask agents", about = "Watch the programs that people run")]
 struct Cli {
     /// Which agents; all where none is named
     names: Vec<String>,
@@ -114,13 +115,42 @@ fn leave_the_network() -> Result<()> {
 
 /// Lets one release complete a prompt twice.
 fn watch(release: Release) -> Result<Row> {
-    let daemon = Daemon::start()?;
+    let mut daemon = Daemon::start()?;
     let standin = StandIn::start()?;
     let setting = Setting::new(&release, &standin)?;
+    let known = hooked(&mut daemon)?;
     let first = setting.converse(&daemon)?;
+    settle(&mut daemon, known)?;
     let second = setting.converse(&daemon)?;
     let judgement = judge::judge(release.agent.stack, &setting.program(), setting.home())?;
     drop(setting);
+    let (log, losses) = (daemon.log()?, daemon.losses());
     daemon.stop()?;
-    Ok(Row { release, judgement, first, second })
+    let row = Row { release, judgement, first, second };
+    if !row.is_good() {
+        eprintln!("the daemon said:\n{log}{losses}\n");
+    }
+    Ok(row)
+}
+
+/// Waits until the daemon has judged the files of what has just run for the first time, and more than
+/// `known` objects are hooked; or for a minute.
+fn settle(daemon: &mut Daemon, known: usize) -> Result<()> {
+    const LONGEST: Duration = Duration::from_secs(60);
+    const QUIET: Duration = Duration::from_secs(3);
+    let begun = Instant::now();
+    let (mut count, mut since) = (known, begun);
+    while begun.elapsed() < LONGEST && (count <= known || since.elapsed() < QUIET) {
+        thread::sleep(Duration::from_millis(100));
+        let now = hooked(daemon)?;
+        if now != count {
+            (count, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+/// How many objects the daemon has hooked so far.
+fn hooked(daemon: &mut Daemon) -> Result<usize> {
+    Ok(daemon.log()?.lines().filter(|line| line.contains(" hooked ")).count())
 }
