@@ -84,6 +84,11 @@ impl<'a> Setting<'a> {
         self.home.path()
     }
 
+    /// Whether a line of the daemon's log is about a file of this release.
+    pub(crate) fn is_about(&self, line: &str) -> bool {
+        [self.home(), &self.release.modules].iter().any(|folder| line.contains(&*folder.to_string_lossy()))
+    }
+
     fn work(&self) -> PathBuf {
         self.home().join("work")
     }
@@ -142,7 +147,9 @@ impl<'a> Setting<'a> {
     /// the outcome.
     pub(crate) fn converse(&self, daemon: &Daemon) -> Result<Outcome> {
         let before = self.standin.served().len();
-        let known = daemon.calls(|_| true)?.len();
+        // Whatever else the host calls is not this agent's.
+        let here = |call: &CallLine| call.server_port == Some(self.standin.address().port());
+        let known = daemon.calls(here)?.len();
         let agent = Child::spawn(self.command(), LIMIT)?;
         let group = agent.pid();
         let ended = agent.wait().and_then(|finished| finished.success().map(drop));
@@ -152,7 +159,7 @@ impl<'a> Setting<'a> {
         let served = served.get(before..).unwrap_or_default();
         let deadline = Instant::now() + SOON;
         let calls = loop {
-            let calls = daemon.calls(|_| true)?.split_off(known);
+            let calls = daemon.calls(here)?.split_off(known);
             if calls.len() >= served.len() || Instant::now() >= deadline {
                 break calls;
             }

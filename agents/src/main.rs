@@ -118,39 +118,33 @@ fn watch(release: Release) -> Result<Row> {
     let mut daemon = Daemon::start()?;
     let standin = StandIn::start()?;
     let setting = Setting::new(&release, &standin)?;
-    let known = hooked(&mut daemon)?;
     let first = setting.converse(&daemon)?;
-    settle(&mut daemon, known)?;
+    settle(&mut daemon, &setting)?;
     let second = setting.converse(&daemon)?;
     let judgement = judge::judge(release.agent.stack, &setting.program(), setting.home())?;
+    let log: Vec<_> = daemon.log()?.lines().filter(|line| setting.is_about(line)).map(String::from).collect();
     drop(setting);
-    let (log, losses) = (daemon.log()?, daemon.losses());
     daemon.stop()?;
     let row = Row { release, judgement, first, second };
     if !row.is_good() {
-        eprintln!("the daemon said:\n{log}{losses}\n");
+        eprintln!("of its files the daemon said:\n{}", log.join("\n"));
     }
     Ok(row)
 }
 
-/// Waits until the daemon has judged the files of what has just run for the first time, and more than
-/// `known` objects are hooked; or for a minute.
-fn settle(daemon: &mut Daemon, known: usize) -> Result<()> {
+/// Waits until the daemon has hooked what has just run for the first time, and has found nothing more in it
+/// for a while; or for a minute.
+fn settle(daemon: &mut Daemon, setting: &Setting<'_>) -> Result<()> {
     const LONGEST: Duration = Duration::from_secs(60);
     const QUIET: Duration = Duration::from_secs(3);
     let begun = Instant::now();
-    let (mut count, mut since) = (known, begun);
-    while begun.elapsed() < LONGEST && (count <= known || since.elapsed() < QUIET) {
+    let (mut known, mut since) = (0, begun);
+    while begun.elapsed() < LONGEST && (known == 0 || since.elapsed() < QUIET) {
         thread::sleep(Duration::from_millis(100));
-        let now = hooked(daemon)?;
-        if now != count {
-            (count, since) = (now, Instant::now());
+        let about = daemon.log()?.lines().filter(|line| setting.is_about(line)).count();
+        if about != known {
+            (known, since) = (about, Instant::now());
         }
     }
     Ok(())
-}
-
-/// How many objects the daemon has hooked so far.
-fn hooked(daemon: &mut Daemon) -> Result<usize> {
-    Ok(daemon.log()?.lines().filter(|line| line.contains(" hooked ")).count())
 }
