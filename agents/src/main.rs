@@ -81,10 +81,14 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     leave_the_network()?;
     let mut rows = Vec::new();
+    let mut machine = machine::Exclusive::take()?;
     for release in releases {
-        eprintln!("running {} {} ...", release.agent.title, release.version);
-        let context = format!("{} {}", release.agent.title, release.version);
-        rows.push(watch(release).context(context)?);
+        let name = format!("{} {}", release.agent.title, release.version);
+        eprintln!("running {name} ...");
+        let row;
+        (row, machine) = watch(release, machine).context(name)?;
+        eprintln!("{} of {} calls exact", row.second.exact, row.second.made);
+        rows.push(row);
     }
     table::print(&rows);
     Ok(rows.iter().filter(|row| row.release.pinned).all(Row::is_good))
@@ -113,9 +117,9 @@ fn leave_the_network() -> Result<()> {
     child::output(ip, Duration::from_secs(10)).map(drop)
 }
 
-/// Lets one release complete a prompt twice.
-fn watch(release: Release) -> Result<Row> {
-    let mut daemon = Daemon::start()?;
+/// Lets one release complete a prompt twice, on a machine that it has to itself.
+fn watch(release: Release, machine: machine::Exclusive) -> Result<(Row, machine::Exclusive)> {
+    let mut daemon = Daemon::start_alone(machine, "", "info")?;
     let standin = StandIn::start()?;
     let setting = Setting::new(&release, &standin)?;
     let first = setting.converse(&daemon)?;
@@ -124,12 +128,12 @@ fn watch(release: Release) -> Result<Row> {
     let judgement = judge::judge(release.agent.stack, &setting.program(), setting.home())?;
     let log: Vec<_> = daemon.log()?.lines().filter(|line| setting.is_about(line)).map(String::from).collect();
     drop(setting);
-    daemon.stop()?;
+    let machine = daemon.stop()?.into_exclusive();
     let row = Row { release, judgement, first, second };
     if !row.is_good() {
         eprintln!("of its files the daemon said:\n{}", log.join("\n"));
     }
-    Ok(row)
+    Ok((row, machine))
 }
 
 /// Waits until the daemon has hooked what has just run for the first time, and has found nothing more in it
