@@ -229,7 +229,7 @@ impl Daemon {
             thread::sleep(Duration::from_millis(20));
         }
         drop(resident);
-        Ok(Stopped { finished, folder, _exclusive: exclusive })
+        Ok(Stopped { finished, folder, exclusive })
     }
 }
 
@@ -239,10 +239,16 @@ pub struct Stopped {
     /// How it ended, and its log.
     pub finished: Finished,
     folder: tempfile::TempDir,
-    _exclusive: machine::Exclusive,
+    exclusive: machine::Exclusive,
 }
 
 impl Stopped {
+    /// The machine, for the next daemon.
+    #[must_use]
+    pub fn into_exclusive(self) -> machine::Exclusive {
+        self.exclusive
+    }
+
     /// All events of the calls that `wanted` picks.
     ///
     /// # Errors

@@ -95,18 +95,28 @@ pub fn node() -> Result<PathBuf> {
     Ok(node_package()?.join("bin/node"))
 }
 
+/// The npm that comes with [`node`].
+///
+/// # Errors
+///
+/// Where it cannot be installed.
+pub fn npm() -> Result<Command> {
+    let node = node_package()?;
+    let mut npm = Command::new(node.join("bin/node"));
+    npm.arg(node.join("lib/node_modules/npm/bin/npm-cli.js"));
+    Ok(npm)
+}
+
 /// The folder with every package of `clients/package.json`, for `NODE_PATH`.
 ///
 /// # Errors
 ///
 /// Where they cannot be installed.
 pub fn node_modules() -> Result<PathBuf> {
-    let node = node_package()?;
     let folder = environment("node", "clients/package.json", |folder, package| {
         fs::create_dir_all(folder)?;
         fs::copy(package, folder.join("package.json"))?;
-        run(Command::new(node.join("bin/node"))
-            .arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
+        run(npm()?
             .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"])
             .args(["--loglevel=error", "--prefix"])
             .arg(folder))

@@ -55,3 +55,15 @@ pub(crate) fn demo(context: &Context, args: &[OsString]) -> anyhow::Result<()> {
     cargo.args(["run", "--release", "--package", "llm-tracker-tests", "--bin", "demo", "--"]).args(args);
     Err(process::replace(cargo.env("LLM_TRACKER_BIN", binary)))
 }
+
+/// Builds, then becomes the runner of the `agents` crate.
+///
+/// # Errors
+/// When it does not build or cannot be started; else this does not return.
+pub(crate) fn agents(context: &Context, args: &[OsString]) -> anyhow::Result<()> {
+    let binary = build(context, Profile::Release)?;
+    packages::ensure(context, "the agents", packages::TEST)?;
+    let mut cargo = context.cargo();
+    cargo.args(["run", "--release", "--package", "llm-tracker-agents", "--"]).args(args);
+    Err(process::replace(cargo.env("LLM_TRACKER_BIN", binary)))
+}

@@ -78,6 +78,12 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
+    /// Build, then watch the programs that people run, as fetched from npm, complete a prompt offline
+    Agents {
+        /// Names of agents, --pinned or --newest
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Measure; without a name, every benchmark in turn
     Bench {
         /// Which benchmark
@@ -118,6 +124,7 @@ fn dispatch(Cli { no_install, command }: Cli) -> anyhow::Result<()> {
         Command::Test { args } => test::run(&context, &args),
         Command::Fuzz { target, seconds, args } => fuzz::run(&context, target.as_deref(), seconds, &args),
         Command::Demo { args } => build::demo(&context, &args),
+        Command::Agents { args } => build::agents(&context, &args),
         Command::Bench { name, args } => bench::run(&context, name.as_deref(), &args),
         Command::Clippy => lint::clippy(&context),
         Command::Deny => lint::deny(&context),
