@@ -168,6 +168,7 @@ fn note(
     | Event::RequestBody { exchange, .. }
     | Event::Response { exchange, .. }
     | Event::ResponseBody { exchange, .. }
+    | Event::Trailers { exchange, .. }
     | Event::Message { exchange, .. }
     | Event::MessagesLost { exchange, .. }
     | Event::End { exchange, .. }) = event;
@@ -186,6 +187,7 @@ fn note(
             assert!(!data.is_empty());
             seen.received.push(data);
         }
+        Event::Trailers { headers, .. } => assert!(!headers.is_empty()),
         Event::Message { from, data, fin, .. } => {
             assert!(fin || !data.is_empty());
             let messages = &mut seen.messages[usize::from(from == Peer::Server)];

@@ -1,6 +1,8 @@
 //! The stand-in provider by itself, for trying out clients by hand:
 //!
-//!     unshare -n sh -c 'ip link set lo up; cargo run -p llm-tracker-tests --bin standin -- ca.pem & ...'
+//! ```text
+//! unshare -n sh -c 'ip link set lo up; cargo run -p llm-tracker-tests --bin standin -- ca.pem & ...'
+//! ```
 //!
 //! It writes its certificate authority to the file given, says where it listens, and then, once a second,
 //! what it has answered.
