@@ -192,6 +192,9 @@ fn compare(served: &[Served], calls: &[CallLine], program: &Path) -> Result<Outc
         let mut found = calls.iter().filter(|call| call.response_id.as_ref() == Some(&answer.id));
         let Some(call) = found.next() else { continue };
         outcome.seen += 1;
+        // On a WebSocket no call has a status of its own: what is reported is that of the upgrade.
+        let status = call.status.map(|status| if status == 101 { 200 } else { status });
+        let call = CallLine { status, ..call.clone() };
         let exe = call.process.exe.as_deref().map(Path::new);
         if found.next().is_some() {
             outcome.remarks.push(format!("{} was reported twice", answer.id));
