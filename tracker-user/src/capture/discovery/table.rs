@@ -368,7 +368,8 @@ impl<A: Attach> Table<A> {
         if object.users.is_empty() {
             object.unused_since = Some(Instant::now());
         }
-        if !self.lasting_namespaces.contains(&object.namespace) {
+        // Unknown where the process was gone already, and then it does not last.
+        if object.namespace.is_none() || !self.lasting_namespaces.contains(&object.namespace) {
             let soon = Instant::now() + FIRST_NAMESPACE_CHECK;
             self.namespace_check = Some(self.namespace_check.map_or(soon, |due| due.min(soon)));
         }
@@ -399,7 +400,8 @@ impl<A: Attach> Table<A> {
     fn release_namespaces(&mut self, now: Instant) {
         self.namespace_check = None;
         let lasting = self.lasting_namespaces;
-        let foreign = |object: &Object<A::Link>| !lasting.contains(&object.namespace);
+        let foreign =
+            |object: &Object<A::Link>| object.namespace.is_none() || !lasting.contains(&object.namespace);
         let inhabited = |inhabitants: &HashMap<u64, u32>, namespace: u64| {
             inhabitants.get(&namespace).is_some_and(|pid| maps::mount_namespace(*pid) == Some(namespace))
         };
