@@ -9,14 +9,15 @@ use llm_tracker::provider::json::{Hit, PathTable, Scanner, Value, Want};
 use llm_tracker_fuzz::{Cuts, Input, live, seeds};
 
 /// Path, the same as a JSON pointer where it is of one value, and what is wanted.
-const PATHS: [(&str, Option<&str>, Want); 8] = [
+const PATHS: [(&str, Option<&str>, Want); 9] = [
     ("", None, Want::Presence),
     ("a", Some("/a"), Want::Scalar),
     ("b.a", Some("/b/a"), Want::Scalar),
     ("b.c.d", Some("/b/c/d"), Want::Scalar),
     ("u[].a", None, Want::Scalar),
     ("u[].t", None, Want::Presence),
-    ("p", None, Want::Pieces),
+    ("p", None, Want::Text),
+    ("w", None, Want::Everything),
     ("o", None, Want::Presence),
 ];
 
@@ -87,6 +88,7 @@ fn scan(text: &[u8], cuts: &mut Cuts) -> Seen {
                     open_piece = true;
                     return hits.push((field, piece));
                 }
+                Value::Key(key) => format!("key {}", String::from_utf8_lossy(key)),
                 Value::BeginObject => "{".into(),
                 Value::BeginArray => "[".into(),
                 Value::End => "}".into(),
