@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError
-from report import PROMPT, URL, report
-
-SERVICE = "/google.ai.generativelanguage.v1beta.GenerativeService"
+from gemini_rpc import SERVICE, request
+from report import URL, report
 
 
 class Raw:
@@ -23,15 +22,6 @@ class Raw:
 
     def decode(self, data, message_type):
         return data
-
-
-def field(number, value):
-    return bytes([number << 3 | 2, len(value)]) + value
-
-
-def request(model):
-    text = field(1, field(2, PROMPT.encode()))
-    return field(1, f"models/{model}".encode()) + field(2, text)
 
 
 async def main(models):

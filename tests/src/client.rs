@@ -295,6 +295,9 @@ pub const NODE_STAYS: [&str; 2] = ["-e", "console.log('ready'); setTimeout(() =>
 pub const CURL_CFFI_STAYS: [&str; 2] =
     ["-c", "import curl_cffi, time\nprint('ready', flush=True)\ntime.sleep(600)"];
 
+/// For [`resident`]: Python with `grpcio`.
+pub const GRPCIO_STAYS: [&str; 2] = ["-c", "import grpc, time\nprint('ready', flush=True)\ntime.sleep(600)"];
+
 /// A script under Python and under the providers' real names.
 ///
 /// # Errors

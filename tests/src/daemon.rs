@@ -182,6 +182,21 @@ impl Daemon {
         self.wait_for_pid(pid, 1)?.pop().context("no call")
     }
 
+    /// Waits until a file is hooked in whose path `name` is.
+    ///
+    /// # Errors
+    ///
+    /// Where that takes longer than [`SOON`].
+    pub fn wait_until_hooked(&mut self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        let is_it = |line: &str| line.contains("hooked object=") && line.contains(name);
+        while !self.log()?.lines().any(is_it) {
+            ensure!(Instant::now() < deadline, "{name} was not hooked: {}", self.log()?);
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// A scrape.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     child::Child,
     client::{self, LIMIT},
-    daemon::{Daemon, SOON},
+    daemon::Daemon,
     machine,
     standin::StandIn,
 };
@@ -57,12 +57,7 @@ pub fn hooked(daemon: &mut Daemon, program: &Path) -> Result<Child> {
     let mut command = Command::new(program);
     command.arg("-idle").env_clear();
     let child = Child::spawn(command, 10 * LIMIT)?;
-    let wanted = format!("hooked object={program:?}");
-    let deadline = Instant::now() + SOON;
-    while !daemon.log()?.contains(&wanted) {
-        ensure!(Instant::now() < deadline, "it was not hooked: {}", daemon.log()?);
-        thread::sleep(Duration::from_millis(20));
-    }
+    daemon.wait_until_hooked(&program.display().to_string())?;
     Ok(child)
 }
 
