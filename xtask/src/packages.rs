@@ -27,11 +27,16 @@ pub(crate) const TEST: &[&str] = &[
     "mount",        // cgroup2 and bpffs in a private mount namespace
     "nginx-light",  // a server that ends TLS with libssl
     "openssl",      // a client, and throw-away certificates
-    "prometheus",   // a real server that scrapes the daemon, and `promtool`
     "python3-venv", // the providers' Python SDKs, in an environment of their own
     "util-linux",   // `unshare`, `setpriv`
     "wget",         // a client of GnuTLS
     "xz-utils",     // symbols compressed as Fedora does
+];
+
+/// What only the tests start. Under systemd this package starts its server, on port 9090: nothing that
+/// only wants to be shown something should have it installed.
+pub(crate) const TEST_ONLY: &[&str] = &[
+    "prometheus", // a real server that scrapes the daemon, and `promtool`
 ];
 
 /// What libFuzzer is compiled with.

@@ -17,7 +17,7 @@ use crate::process::{self, is_root, output, progress};
 /// When something that the tests need cannot be had, and when a test fails.
 pub(crate) fn run(context: &Context, args: &[OsString]) -> anyhow::Result<()> {
     let binary = build::build(context, Profile::Release)?;
-    packages::ensure(context, "the tests", packages::TEST)?;
+    packages::ensure(context, "the tests", &[packages::TEST, packages::TEST_ONLY].concat())?;
     if !context.root().join("../shared/wire").is_dir() {
         progress(
             "Note",
