@@ -113,10 +113,11 @@ pub fn npm() -> Result<Command> {
 ///
 /// Where they cannot be installed.
 pub fn node_modules() -> Result<PathBuf> {
+    let mut npm = npm()?; // Out of an environment of its own, and one is made at a time.
     let folder = environment("node", "clients/package.json", |folder, package| {
         fs::create_dir_all(folder)?;
         fs::copy(package, folder.join("package.json"))?;
-        run(npm()?
+        run(npm
             .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"])
             .args(["--loglevel=error", "--prefix"])
             .arg(folder))
