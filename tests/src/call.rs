@@ -128,8 +128,9 @@ impl CallLine {
         let source = match (*reports_usage, failed) {
             (true, _) => "reported",
             // What the numbers are is for other tests to say.
-            (false, None) => "estimated",
-            (false, Some(_)) => "missing",
+            // A search for documents is not counted in tokens.
+            (false, None) if *endpoint != Endpoint::Rerank => "estimated",
+            (false, _) => "missing",
         };
         field!(usage_source, source);
         if source == "estimated" {
