@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -134,6 +135,22 @@ fn openai_sdk_for_node() -> Result<()> {
     Ok(())
 }
 
+/// Runs a client until it says `word`, starts the daemon only then, and lets the client go on by making the
+/// file that it waits for. The daemon, and who the client was.
+fn watched_from_the_middle(command: Command, word: &str, go: &Path) -> Result<(Daemon, u32)> {
+    let exclusive = machine::Exclusive::take()?;
+    let mut client = Child::spawn(command, LIMIT)?;
+    while !client.stdout()?.contains(word) {
+        ensure!(client.is_running()?, "{}", client.stderr()?);
+        thread::sleep(Duration::from_millis(20));
+    }
+    let daemon = Daemon::start_alone(exclusive, "", "info")?;
+    fs::write(go, "")?;
+    let pid = client.pid();
+    client.wait()?.success()?;
+    Ok((daemon, pid))
+}
+
 /// The daemon starts in the middle of a connection: what begins after that is seen, or its head is
 /// missing and its body tells.
 #[test]
@@ -146,16 +163,7 @@ fn a_daemon_that_comes_late() -> Result<()> {
     let mut command = client::command(&standin, machine::python()?);
     command.env("STANDIN_URL", proxy.url());
     command.arg(client::script_path("http2_late.py")).args([&model, &go.display().to_string()]);
-    let exclusive = machine::Exclusive::take()?;
-    let mut client = Child::spawn(command, LIMIT)?;
-    while !client.stdout()?.contains("first") {
-        ensure!(client.is_running()?, "{}", client.stderr()?);
-        thread::sleep(Duration::from_millis(20));
-    }
-    let mut daemon = Daemon::start_alone(exclusive, "", "info")?;
-    fs::write(&go, "")?;
-    let pid = client.pid();
-    client.wait()?.success()?;
+    let (mut daemon, pid) = watched_from_the_middle(command, "first", &go)?;
     let mut calls = daemon.wait_for_pid(pid, 2)?;
     // The path stands in the part of the header table that was sent before; the numbers do not.
     for call in &mut calls {
@@ -184,16 +192,7 @@ fn a_daemon_that_comes_late_to_a_running_stream() -> Result<()> {
     let model = Scenario::new(77, 33).model();
     let mut command = client::node(&standin, "http2.js", &[&model, &go.display().to_string()])?;
     command.env("STANDIN_URL", proxy.url());
-    let exclusive = machine::Exclusive::take()?;
-    let mut client = Child::spawn(command, LIMIT)?;
-    while !client.stdout()?.contains("running") {
-        ensure!(client.is_running()?, "{}", client.stderr()?);
-        thread::sleep(Duration::from_millis(20));
-    }
-    let mut daemon = Daemon::start_alone(exclusive, "", "info")?;
-    fs::write(&go, "")?;
-    let pid = client.pid();
-    client.wait()?.success()?;
+    let (mut daemon, pid) = watched_from_the_middle(command, "running", &go)?;
     // Who does not know what was asked cannot say that there was a call.
     let calls = daemon.wait_for_pid(pid, 3)?;
     all_exact(&calls, &standin)?;
