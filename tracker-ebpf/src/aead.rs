@@ -16,7 +16,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::BPF_ANY,
     helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns, bpf_probe_read_user},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
@@ -27,7 +27,7 @@ use tracker_common::{
 };
 
 use crate::{
-    call::{Call, READ_SLOT, current_thread, slot},
+    call::{Call, READ_SLOT, current_thread, first_call, slot},
     connection, deliver,
     maps::{CALLS, CONNECTIONS, FRESH_CONTEXTS, KEY_CONTEXTS, count, next_number},
     registers::{self, any_argument},
@@ -47,8 +47,6 @@ const TAG: u64 = 16;
 const MAX_WORDS: u32 = 2081;
 /// Two contexts of a new connection are set up within this time, unless the thread was held up.
 const FRESH_NS: u64 = 1_000_000_000;
-
-static NO_CALL: Call = Call::NONE;
 
 /// The context that a thread has set up, before it did anything else with one.
 #[repr(C)]
@@ -250,11 +248,7 @@ fn enter(context: &ProbeContext) -> *mut Call {
 /// The entry of `slot` in `CALLS`, made where there is none; null where there is no room.
 #[inline(never)]
 fn call_in(slot: u64) -> *mut Call {
-    if let Some(call) = CALLS.get_ptr_mut(&slot) {
-        return call;
-    }
-    let _ = CALLS.insert(&slot, &NO_CALL, u64::from(BPF_NOEXIST));
-    CALLS.get_ptr_mut(&slot).unwrap_or(core::ptr::null_mut())
+    CALLS.get_ptr_mut(&slot).unwrap_or_else(|| first_call(slot))
 }
 
 /// Whether a call that begins takes the place of the one that its thread is in.

@@ -1,10 +1,14 @@
 //! The call that a thread is in.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use core::ptr;
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_pid_tgid};
 use tracker_common::{
     TransferCookie, cookie,
     state::{CALL_BYTES, ConnectionKey},
 };
+
+use crate::maps::CALLS;
 
 /// The transfer call in one direction that a thread is in, or one of a goroutine, and the scratch memory
 /// for following it.
@@ -78,6 +82,16 @@ pub(crate) fn slot(thread: u64, cookie: TransferCookie) -> u64 {
 pub(crate) const READ_SLOT: u64 = 1 << 31;
 
 const _: () = assert!(size_of::<Call>() == CALL_BYTES);
+
+/// [`Call::NONE`], in memory.
+pub(crate) static NO_CALL: Call = Call::NONE;
+
+/// Makes the entry of `slot` in `CALLS`; null where there is no room.
+#[inline(never)]
+pub(crate) fn first_call(slot: u64) -> *mut Call {
+    let _ = CALLS.insert(&slot, &NO_CALL, u64::from(BPF_NOEXIST));
+    CALLS.get_ptr_mut(&slot).unwrap_or(ptr::null_mut())
+}
 
 /// The calling thread: thread group id in the upper half, thread id in the lower.
 #[inline(always)]

@@ -28,7 +28,7 @@ use tracker_common::{
 };
 
 use crate::{
-    call::{Call, current_thread},
+    call::{Call, NO_CALL, current_thread},
     connection, deliver, log,
     maps::{CONNECTIONS, GO_CALLS, count},
     registers::{self, go},
@@ -40,8 +40,6 @@ const APPLICATION_DATA: u64 = 23;
 /// Offset of `stack.hi` in `runtime.g`, unchanged since Go 1.3 (`runtime/runtime2.go`: assembly
 /// relies on it).
 const STACK_TOP: u64 = 8;
-
-static NO_CALL: Call = Call::NONE;
 
 /// Entry of `func(c *Conn, b []byte) (int, error)` that reads.
 #[uprobe]

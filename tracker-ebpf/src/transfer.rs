@@ -5,11 +5,10 @@
 //! first. A write is therefore stamped at its entry and a read at its return, so that a question is
 //! older than its answer whichever comes up first, and user space can tell.
 
-use core::{ffi::c_void, ptr};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::BPF_NOEXIST,
     helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns, bpf_probe_read_user},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
@@ -20,13 +19,11 @@ use tracker_common::{
 };
 
 use crate::{
-    call::{Call, current_thread, slot},
+    call::{Call, current_thread, first_call, slot},
     connection, deliver, log,
     maps::{CALLS, CONNECTIONS, count},
     registers,
 };
-
-static NO_CALL: Call = Call::NONE;
 
 /// Entry of a function `(SSL *, buffer, length, ...)`.
 #[uprobe]
@@ -155,13 +152,6 @@ fn not_followed(context: &ProbeContext, thread: u64) {
     count(Counter::CallsFull, 1);
     log::calls_full(context, thread);
     connection::end(thread, registers::argument::<1>(context));
-}
-
-/// Makes the entry of `slot` in `CALLS`; null where there is no room.
-#[inline(never)]
-fn first_call(slot: u64) -> *mut Call {
-    let _ = CALLS.insert(&slot, &NO_CALL, u64::from(BPF_NOEXIST));
-    CALLS.get_ptr_mut(&slot).unwrap_or(ptr::null_mut())
 }
 
 /// Ends the call that the thread is in, and delivers what it moved.
