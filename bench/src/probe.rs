@@ -3,6 +3,8 @@
 //! A BPF program of two instructions, attached to a file's offsets for every process: through the
 //! uprobe PMU, as everybody does, or by one session link, as the daemon does where the kernel has
 //! them. By raw system calls, so that nothing but the kernel's own path is measured.
+//!
+//! And the price of the plaintext, were there nothing else to do: [`EmptySession::copying`].
 
 use std::{
     ffi::CString,
@@ -75,29 +77,87 @@ struct LinkCreate {
     reserved: u32,
 }
 
+const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_TRACE_UPROBE_SESSION: u32 = 57;
 
-/// `r0 = answer; exit`, each instruction eight bytes: code, registers, offset, immediate.
-const fn program_that_answers(answer: u8) -> [[u8; 8]; 2] {
-    [[0xb7, 0, 0, 0, answer, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]]
+/// `BPF_MAP_CREATE`'s part of `union bpf_attr`, as far as it is used.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// Code, registers (destination in the lower half), offset, immediate (linux/bpf.h).
+type Instruction = [u8; 8];
+
+const fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
+    let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_ne_bytes(), immediate.to_ne_bytes());
+    [code, destination | source << 4, o0, o1, i0, i1, i2, i3]
+}
+
+/// `r0 = answer; exit`
+const fn program_that_answers(answer: i32) -> [Instruction; 2] {
+    [instruction(0xb7, 0, 0, 0, answer), instruction(0x95, 0, 0, 0, 0)]
+}
+
+/// Where a program finds the second argument and the place of the probe (`struct pt_regs`).
+#[cfg(target_arch = "x86_64")]
+const SECOND_ARGUMENT_AND_PLACE: (i16, i16) = (104, 128);
+#[cfg(target_arch = "aarch64")]
+const SECOND_ARGUMENT_AND_PLACE: (i16, i16) = (8, 256);
+
+/// A session that notes at the entry where the buffer is, and at the return copies `size` bytes of it
+/// into the one value of `memory`, behind that note. No look-up, no count, no clock, no ring buffer.
+fn program_that_copies(memory: &OwnedFd, size: u32) -> Result<Vec<Instruction>> {
+    /// `BPF_FUNC_get_func_ip` and `BPF_FUNC_probe_read_user`.
+    const FUNCTIONS: [i32; 2] = [173, 112];
+    let (buffer, place) = SECOND_ARGUMENT_AND_PLACE;
+    let call = |function| instruction(0x85, 0, 0, 0, function);
+    Ok(vec![
+        instruction(0xbf, 6, 1, 0, 0), // r6 = r1, the context
+        // r7 = the value's address, which is two instructions long
+        instruction(0x18, 7, 2, 0, memory.as_raw_fd()),
+        instruction(0, 0, 0, 0, 0),
+        call(FUNCTIONS[0]),
+        instruction(0x79, 1, 6, place, 0), // r1 = where the thread is
+        instruction(0x5d, 1, 0, 4, 0),     // elsewhere than at the entry? over the next four
+        instruction(0x79, 1, 6, buffer, 0),
+        instruction(0x7b, 7, 1, 0, 0), // *r7 = the buffer
+        instruction(0xb7, 0, 0, 0, 0),
+        instruction(0x95, 0, 0, 0, 0),
+        instruction(0x79, 3, 7, 0, 0),                       // r3 = *r7
+        instruction(0xb7, 2, 0, 0, i32::try_from(size)?),    // r2 = the size
+        instruction(0xbf, 1, 7, 0, 0),                       // r1 = r7 ...
+        instruction(0x07, 1, 0, 0, size_of::<u64>() as i32), // ... behind the note
+        call(FUNCTIONS[1]),
+        instruction(0xb7, 0, 0, 0, 0),
+        instruction(0x95, 0, 0, 0, 0),
+    ])
 }
 
 /// An attach type of zero is that of perf events.
 fn load_empty_program(attach_type: u32, on_return: Return) -> Result<OwnedFd> {
-    let instructions = program_that_answers(u8::from(on_return == Return::Skipped));
+    load_program(attach_type, &program_that_answers(i32::from(on_return == Return::Skipped)))
+}
+
+fn load_program(attach_type: u32, instructions: &[Instruction]) -> Result<OwnedFd> {
     let attributes = ProgramLoad {
         kind: BPF_PROG_TYPE_KPROBE,
-        instruction_count: 2,
+        instruction_count: u32::try_from(instructions.len())?,
         instructions: instructions.as_ptr() as u64,
-        license: c"MIT".as_ptr() as u64,
+        license: c"Dual MIT/GPL".as_ptr() as u64,
         attach_type,
         ..ProgramLoad::default()
     };
     // SAFETY: what the attributes point to outlives the call.
-    unsafe { bpf(BPF_PROG_LOAD, &attributes) }.context("load an empty BPF program")
+    unsafe { bpf(BPF_PROG_LOAD, &attributes) }.context("load a BPF program")
 }
 
 /// A command of `bpf(2)` that returns a descriptor.
@@ -135,6 +195,26 @@ impl EmptySession {
             load_empty_program(0, on_return)?;
             return Ok(None);
         };
+        Self::link(file, sites, &program).map(Some)
+    }
+
+    /// Attaches the least program that gets hold of the plaintext: each call's first `size` bytes are
+    /// copied to one place in the kernel, where nobody looks for them. No capture can take less.
+    ///
+    /// # Errors
+    /// As [`EmptySession::attach`], and where the kernel has no session links.
+    pub fn copying(file: &Path, sites: &[Site], size: usize) -> Result<Self> {
+        let size = u32::try_from(size)?;
+        let attributes =
+            MapCreate { kind: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8 + size, max_entries: 1 };
+        // SAFETY: the attributes point to nothing.
+        let memory = unsafe { bpf(BPF_MAP_CREATE, &attributes) }.context("create a BPF map")?;
+        // The program keeps the map, and the link the program.
+        let program = load_program(BPF_TRACE_UPROBE_SESSION, &program_that_copies(&memory, size)?)?;
+        Self::link(file, sites, &program)
+    }
+
+    fn link(file: &Path, sites: &[Site], program: &OwnedFd) -> Result<Self> {
         let path = CString::new(file.as_os_str().as_bytes())?;
         let offsets: Vec<u64> = sites.iter().filter(|site| !site.on_return).map(|site| site.offset).collect();
         let attributes = LinkCreate {
@@ -146,8 +226,8 @@ impl EmptySession {
             ..LinkCreate::default()
         };
         // SAFETY: the path and the `count` offsets outlive the call.
-        let link = unsafe { bpf(BPF_LINK_CREATE, &attributes) }.context("attach an empty session")?;
-        Ok(Some(Self { _link: link }))
+        let link = unsafe { bpf(BPF_LINK_CREATE, &attributes) }.context("attach a session")?;
+        Ok(Self { _link: link })
     }
 }
 

@@ -58,13 +58,22 @@ enum Variant {
     Ours,
     Session,
     SessionSkipped,
+    Copying,
     Llm,
     Ignored,
 }
 
 impl Variant {
-    const ALL: [Self; 7] =
-        [Self::None, Self::Public, Self::Ours, Self::Session, Self::SessionSkipped, Self::Llm, Self::Ignored];
+    const ALL: [Self; 8] = [
+        Self::None,
+        Self::Public,
+        Self::Ours,
+        Self::Session,
+        Self::SessionSkipped,
+        Self::Copying,
+        Self::Llm,
+        Self::Ignored,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -73,6 +82,7 @@ impl Variant {
             Self::Ours => "empty probes where ours sit",
             Self::Session => "empty session link where ours sits",
             Self::SessionSkipped => "empty session link, return skipped",
+            Self::Copying => "session link that only copies the bytes",
             Self::Llm => "llm-tracker, LLM connection",
             Self::Ignored => "llm-tracker, ignored connection",
         }
@@ -169,7 +179,7 @@ fn main() -> Result<()> {
                 eprintln!("not on this kernel: it has no session links");
                 continue;
             };
-            measure_pairs(variant, index, &arguments, &mut load, &attached, &mut results)?;
+            measure_pairs(variant, index, &arguments, &mut load, &ours, &attached, &mut results)?;
             if let Some(nginx) = &nginx {
                 measure_nginx(variant, index, &arguments, nginx, &mut results)?;
             }
@@ -203,6 +213,8 @@ fn attach(
     };
     Ok(Some(match variant {
         Variant::None => Attached::Nothing,
+        // What is copied has a size: attached for each, if it can be.
+        Variant::Copying => return Ok(session(Return::Taken)?.map(|_| Attached::Nothing)),
         Variant::Public => empty(public)?,
         Variant::Ours => empty(ours)?,
         Variant::Session => return session(Return::Taken),
@@ -221,6 +233,7 @@ fn measure_pairs(
     index: usize,
     arguments: &Arguments,
     load: &mut Load,
+    ours: &[Site],
     attached: &Attached,
     results: &mut Results,
 ) -> Result<()> {
@@ -237,6 +250,9 @@ fn measure_pairs(
             Attached::Daemon(daemon) => daemon.cpu_time().map(Some),
             _ => Ok(None),
         };
+        let _copying = (variant == Variant::Copying)
+            .then(|| EmptySession::copying(&load.library, ours, size))
+            .transpose()?;
         let before = cpu(attached)?;
         results.pairs[row][index].push(load.pairs(work)?);
         if let (Some(before), Some(after)) = (before, cpu(attached)?) {
@@ -271,6 +287,7 @@ fn measure_nginx(
         let wanted = match variant {
             Variant::None => true,
             Variant::Llm => ask == Ask::Completion,
+            Variant::Copying => false,
             _ => ask == Ask::File,
         };
         if wanted {
