@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Reason;
 use super::elf::{ElfError, Image};
-use super::references::{self, Kind, Reference};
+use super::references::{self, Reference};
 use super::unwind;
 use super::walk::Walk;
 
@@ -67,11 +67,8 @@ pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, 
 fn entries(image: &Image<'_>, places: &[u64]) -> Result<Vec<u64>, ElfError> {
     let ranges: Vec<Range<u64>> =
         places.iter().map(|place| place.saturating_sub(REACH)..place.saturating_add(REACH)).collect();
-    let mut entries: Vec<u64> = references::find(image, &ranges)?
-        .into_iter()
-        .filter(|reference| reference.kind == Kind::Call)
-        .map(|Reference { target, .. }| target)
-        .collect();
+    let mut entries: Vec<u64> =
+        references::calling(image, &ranges)?.into_iter().map(|Reference { target, .. }| target).collect();
     entries.sort_unstable();
     entries.dedup();
     Ok(entries)
