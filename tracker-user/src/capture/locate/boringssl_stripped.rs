@@ -5,6 +5,7 @@
 //! the next; which reasons a function raises, and in which order, does not.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use super::elf::Image;
 use super::functions;
@@ -171,7 +172,7 @@ fn consumer(
         return Ok(Some(read));
     }
     let &[peek] = peeks else { return Ok(None) };
-    let calls = references::calling(image, &[peek..peek.saturating_add(1)])?;
+    let calls = references::calling(image, iter::once(peek..peek.saturating_add(1)))?;
     let callers = functions::around(image, &calls.iter().map(|call| call.at).collect::<Vec<_>>())?;
     Ok(only(
         callers.iter().filter(|(_, walk)| walk.stores_after.contains(&peek)).map(|(address, _)| *address),

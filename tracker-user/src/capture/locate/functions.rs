@@ -1,7 +1,6 @@
 //! From a place in the code to the function that it is in.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use super::Reason;
 use super::elf::{ElfError, Image};
@@ -65,10 +64,9 @@ pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, 
 
 /// What is called around places, in order.
 fn entries(image: &Image<'_>, places: &[u64]) -> Result<Vec<u64>, ElfError> {
-    let ranges: Vec<Range<u64>> =
-        places.iter().map(|place| place.saturating_sub(REACH)..place.saturating_add(REACH)).collect();
+    let ranges = places.iter().map(|place| place.saturating_sub(REACH)..place.saturating_add(REACH));
     let mut entries: Vec<u64> =
-        references::calling(image, &ranges)?.into_iter().map(|Reference { target, .. }| target).collect();
+        references::calling(image, ranges)?.into_iter().map(|Reference { target, .. }| target).collect();
     entries.sort_unstable();
     entries.dedup();
     Ok(entries)

@@ -12,7 +12,6 @@ mod functions;
 mod funnel;
 mod gnutls;
 mod go;
-mod known;
 mod nss;
 mod openssl;
 mod openssl_stripped;
@@ -27,7 +26,6 @@ mod values;
 mod walk;
 
 pub use elf::{Architecture, ElfError, Image, Source};
-pub use known::Known;
 
 use search::Search;
 use strings::Text;

@@ -48,8 +48,11 @@ pub(super) fn taking(image: &Image<'_>, addresses: &[u64]) -> Result<Vec<Referen
 ///
 /// # Errors
 /// [`ElfError::Io`] where the file cannot be read.
-pub(super) fn calling(image: &Image<'_>, ranges: &[Range<u64>]) -> Result<Vec<Reference>, ElfError> {
-    let wanted = Wanted::new(ranges.iter().cloned());
+pub(super) fn calling(
+    image: &Image<'_>,
+    ranges: impl Iterator<Item = Range<u64>>,
+) -> Result<Vec<Reference>, ElfError> {
+    let wanted = Wanted::new(ranges);
     match image.architecture() {
         Architecture::X86_64 => search(image, &wanted, x86_64::OVERLAP, &[x86_64::calls]),
         Architecture::Aarch64 => search(image, &wanted, aarch64::OVERLAP, &[aarch64::calls]),

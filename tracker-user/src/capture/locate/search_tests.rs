@@ -109,7 +109,7 @@ fn referring(kind: u8, machine: u8, code: &[u8], calls: bool) -> Vec<Reference> 
     let source = file.as_slice();
     let image = Image::parse(&source).unwrap();
     if calls {
-        references::calling(&image, &[TARGET..TARGET + 1, 0..4]).unwrap()
+        references::calling(&image, [TARGET..TARGET + 1, 0..4].into_iter()).unwrap()
     } else {
         references::taking(&image, &[0, TARGET]).unwrap()
     }
@@ -156,7 +156,7 @@ fn what_has_no_such_opcode_is_no_reference() {
 fn arm(from: u64) -> [u32; 4] {
     let distance = (TARGET - BASE - from) as u32;
     let split = |distance: u32| (distance & 3) << 29 | (distance >> 2 & 0x7_ffff) << 5;
-    let pages = ((TARGET >> 12) - (BASE + from >> 12)) as u32;
+    let pages = ((TARGET >> 12) - ((BASE + from) >> 12)) as u32;
     [
         0x9000_0003 | split(pages),                    // adrp x3, ...
         0x9100_0064 | ((TARGET & 0xfff) as u32) << 10, // add x4, x3, ...
