@@ -36,6 +36,8 @@ pub(super) struct Version {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
+    /// The process as which it is seen: one that maps it or, where that has ended, ourselves.
+    pub(super) through: u32,
     pub(super) identity: Identity,
     pub(super) version: Version,
 }
@@ -44,12 +46,18 @@ pub(super) struct Found {
 ///
 /// `/proc/PID/map_files` always leads to the right file but needs `CAP_SYS_ADMIN` or
 /// `CAP_CHECKPOINT_RESTORE`, and the mapping still in place; else the path is tried below the process's
-/// root, where it counts only if it is the same inode.
+/// root, and below our own where the process has ended already. There it counts only if it is the same
+/// inode.
 pub(super) fn find(pid: u32, mapping: &Mapping) -> io::Result<Found> {
     let path = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
     if let Ok(metadata) = fs::metadata(&path) {
-        return Ok(found(path, &metadata));
+        return Ok(found(path, pid, &metadata));
     }
+    below_root(pid, mapping).or_else(|_| below_root(std::process::id(), mapping))
+}
+
+/// Finds a mapped file by its path, as one process sees it.
+fn below_root(pid: u32, mapping: &Mapping) -> io::Result<Found> {
     let relative = Path::new(&mapping.path).strip_prefix("/").map_err(io::Error::other)?;
     let path = Path::new("/proc").join(pid.to_string()).join("root").join(relative);
     let metadata = fs::metadata(&path)?;
@@ -60,23 +68,23 @@ pub(super) fn find(pid: u32, mapping: &Mapping) -> io::Result<Found> {
     {
         return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its path"));
     }
-    Ok(found(path, &metadata))
+    Ok(found(path, pid, &metadata))
 }
 
 /// Finds a file by a path of our own.
 pub(super) fn at(path: PathBuf) -> io::Result<Found> {
     let metadata = fs::metadata(&path)?;
-    Ok(found(path, &metadata))
+    Ok(found(path, std::process::id(), &metadata))
 }
 
 /// Opens it, and looks again at what was opened.
 pub(super) fn open(found: &Found) -> io::Result<(File, Identity, Version)> {
     let file = File::open(&found.path)?;
-    let again = self::found(found.path.clone(), &file.metadata()?);
+    let again = self::found(found.path.clone(), found.through, &file.metadata()?);
     Ok((file, again.identity, again.version))
 }
 
-fn found(path: PathBuf, metadata: &Metadata) -> Found {
+fn found(path: PathBuf, through: u32, metadata: &Metadata) -> Found {
     let overlay = rustix::fs::major(metadata.dev()) == 0
         && rustix::fs::statfs(&path).is_ok_and(|statfs| statfs.f_type == OVERLAYFS);
     let identity = if overlay {
@@ -89,7 +97,7 @@ fn found(path: PathBuf, metadata: &Metadata) -> Found {
         Identity { device: metadata.dev(), inode: metadata.ino(), overlay_change: (0, 0) }
     };
     let version = Version { size: metadata.size(), modified: (metadata.mtime(), metadata.mtime_nsec()) };
-    Found { path, identity, version }
+    Found { path, through, identity, version }
 }
 
 #[cfg(test)]
@@ -111,9 +119,18 @@ mod tests {
         let found = find(pid, &elsewhere()).unwrap();
         assert!(found.path.starts_with(format!("/proc/{pid}/root")));
         let metadata = fs::metadata(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(found.identity, self::found(found.path.clone(), &metadata).identity);
+        assert_eq!(found.identity, self::found(found.path.clone(), pid, &metadata).identity);
         let (_, identity, version) = open(&found).unwrap();
         assert_eq!((identity, version), (found.identity, found.version));
+    }
+
+    #[test]
+    fn our_own_root_serves_where_the_process_has_ended() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let found = find(child.id(), &elsewhere()).unwrap();
+        assert_eq!(found.identity, find(std::process::id(), &elsewhere()).unwrap().identity);
+        assert_eq!(found.through, std::process::id());
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Judges large files beside everything else: to search the largest takes about a second.
+//! Judges large files beside everything else: to search the largest takes some tenths of a second.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 
-use super::table::Large;
+use super::waiting::Large;
 use super::worker::Shared;
-use crate::capture::locate::{Known, Located};
+use crate::capture::locate::{Located, locate};
 
 /// A thread that judges one file after the other.
 pub(super) struct Judge {
@@ -23,9 +23,8 @@ impl Judge {
         let (files, to_judge) = mpsc::channel::<Large>();
         let (done, judged) = mpsc::channel();
         thread::Builder::new().name("judge".to_owned()).spawn(move || {
-            let mut known = Known::default();
             for large in to_judge {
-                let located = known.locate(&large.file, large.version.size);
+                let located = locate(&large.file);
                 if done.send((large, located)).is_err() {
                     return;
                 }

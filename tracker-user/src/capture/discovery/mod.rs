@@ -18,6 +18,7 @@ mod report;
 mod sideband;
 mod standing;
 mod table;
+mod waiting;
 mod worker;
 
 use std::convert::Infallible;

@@ -3,7 +3,7 @@
 //! Everything in here is bounded by what is alive: an object goes when its last user has gone and its
 //! hooks have lingered, a process when it ends.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,16 @@ use super::leaving::Leaving;
 use super::maps::{self, Alias, Mapping};
 use super::object::Object;
 use super::report::{Counters, ObjectReport, ProcessEvent};
+use super::waiting::{Large, Turn, Waiting};
 use super::{Attach, Config, standing};
-use crate::capture::locate::{Known, Located, Reason};
+use crate::capture::locate::{Located, Reason, locate};
 use crate::capture::{PlanId, Proof};
 
 /// Files remembered as seen or as judged; past that, all are forgotten and judged anew.
 const MAX_REMEMBERED: usize = 64 * 1024;
-/// Files from this size on are judged elsewhere: to search the largest takes about a second, in which a
-/// small library would be hooked too late.
+/// Files from this size on are judged elsewhere: to search the largest takes some tenths of a second, in
+/// which a small library would be hooked too late.
 const LARGE: u64 = 8 << 20;
-/// Mappings of large files that can wait.
-const MAX_POSTPONED: usize = 4096;
 /// Times that hooking is tried, if the kernel refuses everything.
 const MAX_ATTEMPTS: u8 = 3;
 /// How often it is asked whether the mount namespace of unused hooks still has a process.
@@ -39,25 +38,8 @@ enum Behind {
     Object(Identity),
     /// Something else.
     Nothing,
-    /// A large file that is not judged yet.
-    Unknown,
-}
-
-/// A large file that is to be judged, and a process that maps it.
-pub(super) struct Large {
-    pid: u32,
-    mapping: Mapping,
-    namespace: Option<u64>,
-    pub(super) file: File,
-    identity: Identity,
-    pub(super) version: Version,
-}
-
-impl Large {
-    fn open(pid: u32, mapping: Mapping) -> io::Result<Self> {
-        let (file, identity, version) = file::open(&file::find(pid, &mapping)?)?;
-        Ok(Self { pid, mapping, namespace: maps::mount_namespace(pid), file, identity, version })
-    }
+    /// A large file that waits to be judged.
+    Waiting(Identity),
 }
 
 /// A process that maps TLS objects.
@@ -79,10 +61,9 @@ pub(super) struct Table<A: Attach> {
     processes: HashMap<u32, Process>,
     /// What was found in files, so that those that come back are hooked at once.
     judged: HashMap<Identity, (Version, Vec<Located>)>,
-    known: Known,
     /// Names of files that were reached before: if one of these cannot be, nothing new is missed.
     reached: HashSet<Alias>,
-    postponed: VecDeque<(u32, Mapping)>,
+    waiting: Waiting,
     namespace_check: Option<Instant>,
     leaving: Leaving,
     events: Vec<ProcessEvent>,
@@ -101,9 +82,8 @@ impl<A: Attach> Table<A> {
             objects: HashMap::new(),
             processes: HashMap::new(),
             judged: HashMap::new(),
-            known: Known::default(),
             reached: HashSet::new(),
-            postponed: VecDeque::new(),
+            waiting: Waiting::default(),
             namespace_check: None,
             leaving: Leaving::default(),
             events: Vec::new(),
@@ -117,55 +97,38 @@ impl<A: Attach> Table<A> {
     }
 
     /// A process maps a file: hooks it where it is new and holds TLS.
-    pub(super) fn mapped(&mut self, pid: u32, mapping: Mapping) {
+    pub(super) fn mapped(&mut self, pid: u32, mapping: &Mapping) {
         if !self.reached.contains(&mapping.alias) {
             self.attacher.expect();
         }
-        match self.identify(pid, &mapping) {
-            Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
-            Ok(Behind::Unknown) => {
-                // Before those that were there already: this one's first call may be near.
-                self.postponed.push_front((pid, mapping));
-                self.limit_postponed();
-            }
-            Ok(Behind::Nothing) | Err(_) => {}
-        }
-    }
-
-    fn limit_postponed(&mut self) {
-        if self.postponed.len() > MAX_POSTPONED {
-            self.postponed.pop_back();
-            self.counters.unreachable += 1;
+        if let Ok(Behind::Object(identity)) = self.identify(pid, mapping, Turn::Next) {
+            self.add_user(pid, identity, mapping);
         }
     }
 
     /// The next large file that is to be judged, if any.
     pub(super) fn next_large(&mut self) -> Option<Large> {
-        while let Some((pid, mapping)) = self.postponed.pop_front() {
-            match self.identify(pid, &mapping) {
-                Ok(Behind::Object(identity)) => self.add_user(pid, identity, &mapping),
-                Ok(Behind::Unknown) => match Large::open(pid, mapping) {
-                    Ok(large) => return Some(large),
-                    Err(_) => self.counters.unreachable += 1,
-                },
-                Ok(Behind::Nothing) | Err(_) => {}
-            }
-        }
-        None
+        self.waiting.next()
     }
 
-    /// Takes in what was found in a large file: it is hooked, even if the process has ended meanwhile,
-    /// because the next of its kind is to be seen from its first call.
+    /// Takes in what was found in a large file: it is hooked, even if all that mapped it have ended
+    /// meanwhile, because the next of its kind is to be seen from its first call.
     pub(super) fn settle(&mut self, large: Large, located: Vec<Located>) {
-        let Large { pid, mapping, namespace, file, identity, version } = large;
+        let Large { path, namespace, file, identity, version } = large;
         self.drop_object(identity);
         self.remember(identity, version, located);
-        let judged = self.take_in(&file, Path::new(&mapping.path), namespace, identity, version);
-        if let Some(identity) = judged
-            && file::find(pid, &mapping).is_ok_and(|found| found.identity == identity)
-        {
-            self.add_user(pid, identity, &mapping);
+        let users = self.waiting.take_users(identity);
+        if self.take_in(&file, &path, namespace, identity, version).is_none() {
+            return;
         }
+        for (pid, mapping) in users {
+            if !maps::has_ended(pid)
+                && file::find(pid, &mapping).is_ok_and(|found| found.identity == identity)
+            {
+                self.add_user(pid, identity, &mapping);
+            }
+        }
+        self.check_namespace_of(identity);
     }
 
     /// A process was made, with all the mappings of another.
@@ -204,15 +167,15 @@ impl<A: Attach> Table<A> {
             for mapping in mappings {
                 let known = identities.get(&mapping.alias).copied();
                 // One that could not be reached through this process may be through the next.
-                let found = known.map_or_else(|| self.identify(pid, &mapping), Ok);
+                let found = known.map_or_else(|| self.identify(pid, &mapping, Turn::Last), Ok);
                 let Ok(behind) = found else { continue };
                 identities.insert(mapping.alias, behind);
                 match behind {
                     Behind::Object(identity) => drop(held.insert(identity, mapping)),
-                    Behind::Unknown => {
-                        self.postponed.push_back((pid, mapping));
-                        self.limit_postponed();
+                    Behind::Waiting(identity) if known.is_some() => {
+                        self.waiting.add_user(identity, pid, &mapping);
                     }
+                    Behind::Waiting(_) => {}
                     Behind::Nothing => {}
                 }
             }
@@ -268,8 +231,8 @@ impl<A: Attach> Table<A> {
         }
     }
 
-    /// What is behind a mapping; a file that is new is judged, unless it is large.
-    fn identify(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Behind> {
+    /// What is behind a mapping; a file that is new is judged, unless it is large: then it waits for that.
+    fn identify(&mut self, pid: u32, mapping: &Mapping, turn: Turn) -> io::Result<Behind> {
         let behind = file::find(pid, mapping).and_then(|found| {
             let known = self.objects.get(&found.identity).map(|object| object.version);
             if known == Some(found.version) {
@@ -277,7 +240,10 @@ impl<A: Attach> Table<A> {
             }
             match self.found_in(found.identity, found.version) {
                 Some([]) => return Ok(Behind::Nothing),
-                None if found.version.size >= LARGE => return Ok(Behind::Unknown),
+                None if found.version.size >= LARGE => {
+                    let waits = self.waiting.add(&found, pid, mapping, turn)?;
+                    return waits.map(Behind::Waiting).ok_or(io::ErrorKind::QuotaExceeded.into());
+                }
                 _ => {}
             }
             let (file, identity, version) = file::open(&found)?;
@@ -285,8 +251,13 @@ impl<A: Attach> Table<A> {
                 // Written over in place: what was known of it is void.
                 self.drop_object(found.identity);
             }
-            let judged =
-                self.judge(&file, Path::new(&mapping.path), maps::mount_namespace(pid), identity, version);
+            let judged = self.judge(
+                &file,
+                Path::new(&mapping.path),
+                maps::mount_namespace(found.through),
+                identity,
+                version,
+            );
             Ok(judged.map_or(Behind::Nothing, Behind::Object))
         });
         if behind.is_ok() {
@@ -315,7 +286,7 @@ impl<A: Attach> Table<A> {
         version: Version,
     ) -> Option<Identity> {
         if self.found_in(identity, version).is_none() {
-            let located = self.known.locate(file, version.size);
+            let located = locate(file);
             self.remember(identity, version, located);
         }
         self.take_in(file, path, namespace, identity, version)
@@ -368,6 +339,12 @@ impl<A: Attach> Table<A> {
         if object.users.is_empty() {
             object.unused_since = Some(Instant::now());
         }
+        self.check_namespace_of(identity);
+    }
+
+    /// Looks soon whether the mount namespace is still in use that the hooks of an object keep alive.
+    fn check_namespace_of(&mut self, identity: Identity) {
+        let Some(object) = self.objects.get(&identity) else { return };
         // Unknown where the process was gone already, and then it does not last.
         if object.namespace.is_none() || !self.lasting_namespaces.contains(&object.namespace) {
             let soon = Instant::now() + FIRST_NAMESPACE_CHECK;

@@ -167,7 +167,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
     fn follow(&mut self, records: Vec<Record>) {
         for record in records {
             match record.happening {
-                Happening::Mapped { pid, mapping } => self.table.mapped(pid, mapping),
+                Happening::Mapped { pid, mapping } => self.table.mapped(pid, &mapping),
                 Happening::Forked { pid, parent } => {
                     self.ending.remove(&pid);
                     self.table.forked(pid, parent);

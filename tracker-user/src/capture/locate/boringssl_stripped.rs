@@ -5,12 +5,14 @@
 //! the next; which reasons a function raises, and in which order, does not.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use super::elf::Image;
 use super::functions;
 use super::probe;
 use super::references;
-use super::strings;
+use super::search::Search;
+use super::strings::{Stands, Text};
 use super::values::Value;
 use super::walk::Walk;
 use super::{Architecture, Located, Locator, Reason};
@@ -18,8 +20,8 @@ use crate::capture::{Direction, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "boringssl";
 
-/// The end of the source file's name; `ssl_lib.c` until 2017.
-const FILE: &[u8] = b"ssl/ssl_lib.cc\0";
+/// The source file; `ssl_lib.c` until 2017.
+const FILE: Text = Text { bytes: "ssl/ssl_lib.cc", stands: Stands::AtTheEnd };
 
 /// `ERR_LIB_SSL` (`include/openssl/err.h`).
 const LIBRARY: u64 = 16;
@@ -42,11 +44,15 @@ const HANDSHAKE: [u64; 1] = [CONNECTION_TYPE_NOT_SET];
 pub(super) struct ByErrorSite;
 
 impl Locator for ByErrorSite {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
-        let plan = match strings::find(image, [FILE]) {
-            Ok([ends]) if ends.is_empty() => return None,
-            Ok([ends]) => plan(image, &ends),
-            Err(error) => Err(error.into()),
+    fn texts(&self) -> &'static [Text] {
+        &[FILE]
+    }
+
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let plan = match search.addresses([&FILE]) {
+            Ok([[]]) => return None,
+            Ok([files]) => plan(search, files),
+            Err(reason) => Err(reason),
         };
         Some(Located { stack: STACK, plan })
     }
@@ -64,14 +70,14 @@ struct Site {
     reason: u64,
 }
 
-fn plan(image: &Image<'_>, ends: &[u64]) -> Result<HookPlan, Reason> {
+fn plan(search: &Search<'_>, files: &[u64]) -> Result<HookPlan, Reason> {
+    let image = search.image();
     if image.architecture() != Architecture::X86_64 {
         return Err(Reason::NotLocated("no search in code of this architecture"));
     }
-    let files: Vec<u64> = ends.iter().filter_map(|end| strings::start(image, *end)).collect();
-    let functions = functions::around(image, &references::taking(image, &files)?)?;
+    let functions = search.functions_taking(files)?;
     let raised: BTreeMap<u64, Vec<Site>> =
-        functions.iter().map(|(address, walk)| (*address, sites(walk, &files))).collect();
+        functions.iter().map(|(address, walk)| (*address, sites(walk, files))).collect();
 
     let write = only(raising(&raised, &WRITE))
         .ok_or(Reason::NotLocated("not exactly one function raises the errors of SSL_write"))?;
@@ -166,7 +172,8 @@ fn consumer(
         return Ok(Some(read));
     }
     let &[peek] = peeks else { return Ok(None) };
-    let callers = functions::around(image, &references::calling(image, peek)?)?;
+    let calls = references::calling(image, iter::once(peek..peek.saturating_add(1)))?;
+    let callers = functions::around(image, &calls.iter().map(|call| call.at).collect::<Vec<_>>())?;
     Ok(only(
         callers.iter().filter(|(_, walk)| walk.stores_after.contains(&peek)).map(|(address, _)| *address),
     ))

@@ -20,7 +20,7 @@ use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind,
     Register,
 };
-use memchr::{memchr_iter, memchr3_iter};
+use memchr::memchr_iter;
 
 use super::elf::{ElfError, Image};
 use super::unwind;
@@ -33,10 +33,7 @@ const MAX_CODE: usize = 192;
 /// The function, copies of it that were inlined, and what does the same. With more, something is not as
 /// it should be.
 const MAX_FOUND: usize = 6;
-/// Bytes read at a time.
-const PIECE: usize = 256 * 1024;
-/// Bytes before the opcode of a store that tell what it is, and all that do.
-const LONGEST_PREFIX: usize = 3;
+/// Bytes that tell what a store is.
 const STORE: usize = 9;
 /// Places looked at more closely.
 const MAX_PLACES: usize = 16 * 1024;
@@ -64,31 +61,22 @@ pub(super) fn find(image: &Image<'_>) -> Result<BTreeSet<u64>, ElfError> {
 /// Where something is set to zero behind a use of `cleanup`, or what looks like it.
 fn places(image: &Image<'_>) -> Result<Vec<u64>, ElfError> {
     let mut places = Vec::new();
-    let mut buffer = vec![0; PIECE];
-    for segment in image.segments().iter().filter(|segment| segment.executable) {
-        let mut at = 0;
-        while at < segment.length {
-            let left = usize::try_from(segment.length - at).unwrap_or(usize::MAX);
-            let wanted = left.min(PIECE);
-            let Some(offset) = segment.offset.checked_add(at) else { break };
-            let read = image.source().read_at(offset, &mut buffer[..wanted])?;
-            let code = &buffer[..read];
-            for opcode in memchr3_iter(0xc7, 0x83, 0x89, code) {
-                let Some(start) = opcode.checked_sub(LONGEST_PREFIX) else { continue };
-                if let Some(store) = code.get(start..start + STORE)
-                    && zeroes(store)
-                    && uses_cleanup(&code[start.saturating_sub(MAX_CODE)..start])
-                    && places.len() < MAX_PLACES
-                {
-                    places.push(segment.address.wrapping_add(at).wrapping_add(start as u64));
+    image.pieces(
+        |segment| segment.executable,
+        MAX_CODE,
+        |code, address| {
+            // Behind what was looked at for an earlier use.
+            let mut next = 0;
+            for cleanup in memchr_iter(CLEANUP as u8, code).filter(|at| uses_cleanup(code, *at)) {
+                for start in next.max(cleanup)..cleanup + MAX_CODE {
+                    next = start + 1;
+                    if code.get(start..start + STORE).is_some_and(zeroes) && places.len() < MAX_PLACES {
+                        places.push(address.wrapping_add(start as u64));
+                    }
                 }
             }
-            if read < wanted || left <= PIECE {
-                break;
-            }
-            at += (PIECE - MAX_CODE) as u64;
-        }
-    }
+        },
+    )?;
     Ok(places)
 }
 
@@ -103,16 +91,15 @@ const fn zeroes(bytes: &[u8]) -> bool {
     )
 }
 
-/// Whether there is a `call *0x20(register)` or a `mov 0x20(register), register` in code, by the bytes.
-fn uses_cleanup(code: &[u8]) -> bool {
-    memchr_iter(CLEANUP as u8, code).any(|at| {
-        let before = |back: usize| at.checked_sub(back).and_then(|at| code.get(at)).copied().unwrap_or(0);
-        match before(2) {
-            0xff => matches!(before(1), 0x50..=0x57),
-            0x8b => matches!(before(1), 0x40..=0x7f),
-            _ => false,
-        }
-    })
+/// Whether the displacement at `at` is that of a `call *0x20(register)` or a `mov 0x20(register), register`,
+/// by the bytes.
+fn uses_cleanup(code: &[u8], at: usize) -> bool {
+    let before = |back: usize| at.checked_sub(back).and_then(|at| code.get(at)).copied().unwrap_or(0);
+    match before(2) {
+        0xff => matches!(before(1), 0x50..=0x57),
+        0x8b => matches!(before(1), 0x40..=0x7f),
+        _ => false,
+    }
 }
 
 /// What a register holds.

@@ -20,6 +20,8 @@ const MAX_SEGMENTS: u16 = 256;
 const MAX_SECTIONS: u16 = 8192;
 /// A symbol or string table above this is not searched.
 const MAX_TABLE: u64 = 1 << 30;
+/// Bytes read at a time: they stay in the cache for all that is looked for in them.
+const PIECE: usize = 256 * 1024;
 
 /// Where the bytes of a file come from.
 pub trait Source {
@@ -124,6 +126,7 @@ pub(super) struct SymbolTable {
 pub struct Image<'a> {
     source: &'a dyn Source,
     architecture: Architecture,
+    position_independent: bool,
     segments: Vec<Segment>,
     unwind_table: Option<u64>,
     symbol_tables: Vec<SymbolTable>,
@@ -159,6 +162,7 @@ impl<'a> Image<'a> {
         Ok(Self {
             source,
             architecture,
+            position_independent: header.e_type.get(LE) == elf::ET_DYN,
             segments,
             unwind_table,
             symbol_tables: symbol_tables(&sections),
@@ -180,6 +184,41 @@ impl<'a> Image<'a> {
 
     pub(super) const fn source(&self) -> &dyn Source {
         self.source
+    }
+
+    /// Whether it can be loaded anywhere, so that no address is written in its code.
+    pub(super) const fn is_position_independent(&self) -> bool {
+        self.position_independent
+    }
+
+    /// Reads some of the segments a piece at a time, and shows each piece with its address. The last
+    /// `overlap` bytes of each, of which there are few, are the first of the next: what lies across two
+    /// is seen whole.
+    ///
+    /// # Errors
+    /// [`ElfError::Io`] where the file cannot be read.
+    pub(super) fn pieces(
+        &self,
+        which: impl Fn(&Segment) -> bool,
+        overlap: usize,
+        mut look: impl FnMut(&[u8], u64),
+    ) -> Result<(), ElfError> {
+        let mut buffer = vec![0; PIECE];
+        for segment in self.segments.iter().filter(|segment| which(segment)) {
+            let mut at = 0;
+            while at < segment.length {
+                let left = usize::try_from(segment.length - at).unwrap_or(usize::MAX);
+                let wanted = left.min(PIECE);
+                let Some(offset) = segment.offset.checked_add(at) else { break };
+                let read = self.source.read_at(offset, &mut buffer[..wanted])?;
+                look(&buffer[..read], segment.address.wrapping_add(at));
+                if read < wanted || left <= PIECE {
+                    break;
+                }
+                at += PIECE.saturating_sub(overlap).max(1) as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of code.

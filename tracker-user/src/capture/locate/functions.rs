@@ -1,11 +1,10 @@
 //! From a place in the code to the function that it is in.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use super::Reason;
 use super::elf::{ElfError, Image};
-use super::references::{self, Kind, Reference};
+use super::references::{self, Reference};
 use super::unwind;
 use super::walk::Walk;
 
@@ -65,13 +64,9 @@ pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, 
 
 /// What is called around places, in order.
 fn entries(image: &Image<'_>, places: &[u64]) -> Result<Vec<u64>, ElfError> {
-    let ranges: Vec<Range<u64>> =
-        places.iter().map(|place| place.saturating_sub(REACH)..place.saturating_add(REACH)).collect();
-    let mut entries: Vec<u64> = references::find(image, &ranges)?
-        .into_iter()
-        .filter(|reference| reference.kind == Kind::Call)
-        .map(|Reference { target, .. }| target)
-        .collect();
+    let ranges = places.iter().map(|place| place.saturating_sub(REACH)..place.saturating_add(REACH));
+    let mut entries: Vec<u64> =
+        references::calling(image, ranges)?.into_iter().map(|Reference { target, .. }| target).collect();
     entries.sort_unstable();
     entries.dedup();
     Ok(entries)

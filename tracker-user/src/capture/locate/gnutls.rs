@@ -6,6 +6,7 @@
 
 use super::elf::Image;
 use super::probe::{self, MAX_CODE};
+use super::search::Search;
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
 use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred, Trust};
@@ -36,7 +37,8 @@ const NAMES: [&str; FUNCTIONS.len()] = {
 pub(super) struct GnuTls;
 
 impl Locator for GnuTls {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let image = search.image();
         let found = match symbols::defined(image, "gnutls_", &NAMES) {
             Ok(found) => found,
             Err(error) => {

@@ -12,13 +12,13 @@ mod functions;
 mod funnel;
 mod gnutls;
 mod go;
-mod known;
 mod nss;
 mod openssl;
 mod openssl_stripped;
 mod probe;
 mod references;
 mod rustls;
+mod search;
 mod strings;
 mod symbols;
 mod unwind;
@@ -26,7 +26,9 @@ mod values;
 mod walk;
 
 pub use elf::{Architecture, ElfError, Image, Source};
-pub use known::Known;
+
+use search::Search;
+use strings::Text;
 
 use super::HookPlan;
 
@@ -85,10 +87,16 @@ pub struct Located {
 }
 
 /// One way to find one family of TLS stacks.
-pub trait Locator: Sync {
+trait Locator: Sync {
+    /// The texts by which it knows the stack or finds its functions. They are looked for together with
+    /// those of all other locators, and so is what refers to them.
+    fn texts(&self) -> &'static [Text] {
+        &[]
+    }
+
     /// Looks for the stack; `None` where the file does not hold it. A glance has to suffice for nearly
     /// every file: each executable mapping of the host is shown to every locator once.
-    fn locate(&self, image: &Image<'_>) -> Option<Located>;
+    fn locate(&self, search: &Search<'_>) -> Option<Located>;
 
     /// Whether this is merely another way to a stack that an earlier locator has found and can hook: it
     /// is then not asked.
@@ -113,10 +121,11 @@ const LOCATORS: [&dyn Locator; 7] = [
 pub fn locate(source: &dyn Source) -> Vec<Located> {
     let Ok(image) = Image::parse(source) else { return Vec::new() };
     let foreign = Architecture::HOST != Some(image.architecture());
+    let search = Search::new(&image, LOCATORS.iter().flat_map(|locator| locator.texts()));
     let mut found: Vec<Located> = Vec::new();
     for locator in LOCATORS {
         if !found.iter().any(|known| known.plan.is_ok() && locator.repeats(known.stack)) {
-            found.extend(locator.locate(&image));
+            found.extend(locator.locate(&search));
         }
     }
     for located in found.iter_mut().filter(|located| foreign && located.plan.is_ok()) {

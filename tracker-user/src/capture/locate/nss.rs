@@ -3,7 +3,7 @@
 //! Its users call `PR_Write` and `PR_Read`, which serve files and plain sockets as well; the functions
 //! behind them that are TLS's own have no names.
 
-use super::elf::Image;
+use super::search::Search;
 use super::symbols;
 use super::{Located, Locator, Reason};
 
@@ -14,8 +14,8 @@ const NAMES: [&str; 2] = ["SSL_ImportFD", "SSL_ResetHandshake"];
 pub(super) struct Nss;
 
 impl Locator for Nss {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
-        let found = symbols::defined(image, "SSL_", &NAMES).ok()?;
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let found = symbols::defined(search.image(), "SSL_", &NAMES).ok()?;
         NAMES.iter().all(|name| found.iter().any(|symbol| symbol.name == *name)).then_some(Located {
             stack: "nss",
             plan: Err(Reason::NotLocated("NSS has no names for the functions that move plaintext")),

@@ -6,6 +6,7 @@
 use super::elf::{Architecture, Image};
 use super::funnel::{self, Funnel};
 use super::probe;
+use super::search::Search;
 use super::symbols::{self, Symbol};
 use super::{Located, Locator, Reason};
 use crate::capture::{Direction, Hook, HookKind, HookPlan, Transferred, Trust};
@@ -59,7 +60,8 @@ const OPERATIONS: [Operation; 2] = [
 pub(super) struct BySymbol;
 
 impl Locator for BySymbol {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let image = search.image();
         let found = match symbols::defined(image, "SSL_", &NAMES) {
             Ok(found) => found,
             Err(error) => {

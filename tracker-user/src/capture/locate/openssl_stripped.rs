@@ -7,11 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::elf::Image;
-use super::functions;
 use super::probe;
-use super::references;
-use super::strings;
+use super::search::Search;
+use super::strings::{Stands, Text};
 use super::values::Value;
 use super::walk::Walk;
 use super::{Architecture, Located, Locator, Reason};
@@ -24,7 +22,7 @@ struct Function {
     direction: Direction,
     name: &'static str,
     /// The name as `__func__`, since 3.0.
-    text: &'static [u8],
+    text: Text,
     /// `SSL_F_SSL_READ_INTERNAL` and `SSL_F_SSL_WRITE_INTERNAL` (`include/openssl/sslerr.h` of 1.1.1).
     code: u64,
 }
@@ -34,18 +32,18 @@ struct Function {
 const READ: Function = Function {
     direction: Direction::Read,
     name: "ssl_read_internal",
-    text: b"ssl_read_internal\0",
+    text: Text { bytes: "ssl_read_internal", stands: Stands::Alone },
     code: 523,
 };
 const WRITE: Function = Function {
     direction: Direction::Write,
     name: "ssl_write_internal",
-    text: b"ssl_write_internal\0",
+    text: Text { bytes: "ssl_write_internal", stands: Stands::Alone },
     code: 524,
 };
 
-/// The end of the source file's name.
-const FILE: &[u8] = b"ssl/ssl_lib.c\0";
+/// The source file.
+const FILE: Text = Text { bytes: "ssl/ssl_lib.c", stands: Stands::AtTheEnd };
 /// `ERR_LIB_SSL` (`include/openssl/err.h`).
 const LIBRARY: u64 = 20;
 /// `CRYPTO_EX_INDEX_SSL` (`include/openssl/crypto.h`).
@@ -55,13 +53,15 @@ const EX_INDEX_SSL: u64 = 0;
 pub(super) struct ByErrorReport;
 
 impl Locator for ByErrorReport {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
-        let plan = match strings::find(image, [READ.text, WRITE.text, FILE]) {
-            Ok([reads, writes, files]) if files.is_empty() && (reads.is_empty() || writes.is_empty()) => {
-                return None;
-            }
-            Ok(found) => plan(image, found),
-            Err(error) => Err(error.into()),
+    fn texts(&self) -> &'static [Text] {
+        &[READ.text, WRITE.text, FILE]
+    }
+
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let plan = match search.addresses([&READ.text, &WRITE.text, &FILE]) {
+            Ok([[], _, []] | [_, [], []]) => return None,
+            Ok(found) => plan(search, found),
+            Err(reason) => Err(reason),
         };
         Some(Located { stack: STACK, plan })
     }
@@ -72,16 +72,15 @@ impl Locator for ByErrorReport {
     }
 }
 
-fn plan(image: &Image<'_>, [reads, writes, files]: [Vec<u64>; 3]) -> Result<HookPlan, Reason> {
+fn plan(search: &Search<'_>, [reads, writes, files]: [&[u64]; 3]) -> Result<HookPlan, Reason> {
+    let image = search.image();
     if image.architecture() != Architecture::X86_64 {
         return Err(Reason::NotLocated("no search in code of this architecture"));
     }
-    let files: Vec<u64> = files.iter().filter_map(|end| strings::start(image, *end)).collect();
-    let wanted: Vec<u64> = [&reads, &writes, &files].into_iter().flatten().copied().collect();
-    let functions = functions::around(image, &references::taking(image, &wanted)?)?;
+    let functions = search.functions_taking(&[reads, writes, files].concat())?;
     let mut hooks = Vec::new();
     for (function, names) in [(READ, reads), (WRITE, writes)] {
-        let (address, walk) = reporting(&functions, &function, &names, &files)
+        let (address, walk) = reporting(&functions, &function, names, files)
             .ok_or(Reason::NotLocated("not exactly one function reports errors as theirs"))?;
         let count = count_argument(walk)
             .ok_or(Reason::NotLocated("their arguments are not passed on as expected"))?;
@@ -90,7 +89,7 @@ fn plan(image: &Image<'_>, [reads, writes, files]: [Vec<u64>; 3]) -> Result<Hook
         hooks.push(hook.ok_or(Reason::NoProbePoint)?);
     }
     // Without it, what comes at the address of one connection later would be taken for its continuation.
-    let mut frees = functions.iter().filter(|(_, walk)| frees_connection(walk, &files));
+    let mut frees = functions.iter().filter(|(_, walk)| frees_connection(walk, files));
     let (Some((&address, _)), None) = (frees.next(), frees.next()) else {
         return Err(Reason::NotLocated("not exactly one function frees a connection as SSL_free does"));
     };

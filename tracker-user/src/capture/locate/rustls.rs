@@ -18,21 +18,22 @@ use std::collections::BTreeSet;
 
 use super::elf::{Architecture, Image};
 use super::probe::{self, Need};
+use super::search::Search;
+use super::strings::{Stands, Text};
 use super::walk::Walk;
-use super::{Located, Locator, Reason, clears, functions, references, strings};
+use super::{Located, Locator, Reason, clears};
 use crate::capture::{
     AeadFunction, Direction, Hook, HookKind, HookPlan, Layout, Returns, Transferred, Trust,
 };
 
 const STACK: &str = "rustls";
 
-/// The end of `__FILE__` of the AEAD functions in aws-lc; BoringSSL's goes on, `.cc.inc`. The zero behind
-/// it tells it from this very constant.
-const SOURCE_FILE: &[u8] = b"/aws-lc/crypto/fipsmodule/cipher/aead.c";
+/// `__FILE__` of the AEAD functions in aws-lc; BoringSSL's goes on, `.cc.inc`.
+const SOURCE_FILE: Text = Text { bytes: "/aws-lc/crypto/fipsmodule/cipher/aead.c", stands: Stands::AtTheEnd };
 /// What rustls says of a record that cannot be decrypted (`Error::DecryptError` in `rustls/src/error.rs`,
 /// since 0.20). Other TLS libraries on aws-lc call the same functions, under functions of theirs that
 /// are hooked.
-const RUSTLS: &[u8] = b"cannot decrypt peer's message";
+const RUSTLS: Text = Text { bytes: "cannot decrypt peer's message", stands: Stands::Anywhere };
 
 /// `ERR_LIB_CIPHER` (`include/openssl/err.h`).
 const LIBRARY: u64 = 30;
@@ -121,34 +122,28 @@ const NEEDED: [&[Role]; 3] = [
 pub(super) struct ByErrorSite;
 
 impl Locator for ByErrorSite {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
-        let plan = match strings::find(image, [SOURCE_FILE, RUSTLS]) {
-            Ok([mut sources, rustls]) => {
-                sources.retain(|&source| ends_behind(image, source));
-                if sources.is_empty() || rustls.is_empty() {
-                    return None;
-                }
-                plan(image, &sources)
-            }
-            Err(error) => Err(error.into()),
+    fn texts(&self) -> &'static [Text] {
+        &[SOURCE_FILE, RUSTLS]
+    }
+
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let plan = match search.addresses([&SOURCE_FILE, &RUSTLS]) {
+            Ok([[], _] | [_, []]) => return None,
+            Ok([files, _]) => plan(search, files),
+            Err(reason) => Err(reason),
         };
         Some(Located { stack: STACK, plan })
     }
 }
 
-/// Whether the name of the source file is the end of a string.
-fn ends_behind(image: &Image<'_>, source: u64) -> bool {
-    source.checked_add(SOURCE_FILE.len() as u64).is_some_and(|end| image.loaded(end, 1) == [0])
-}
-
-fn plan(image: &Image<'_>, sources: &[u64]) -> Result<HookPlan, Reason> {
+fn plan(search: &Search<'_>, files: &[u64]) -> Result<HookPlan, Reason> {
+    let image = search.image();
     if image.architecture() != Architecture::X86_64 {
         return Err(Reason::NotLocated("no search in code of this architecture"));
     }
-    let files: Vec<u64> = sources.iter().filter_map(|source| strings::start(image, *source)).collect();
     let mut found: Vec<(&Anchor, u64)> = Vec::new();
-    for (start, walk) in functions::around(image, &references::taking(image, &files)?)? {
-        let reasons = reasons(&walk, &files);
+    for (start, walk) in search.functions_taking(files)? {
+        let reasons = reasons(&walk, files);
         found.extend(ANCHORS.iter().find(|anchor| anchor.fits(&reasons)).map(|anchor| (anchor, start)));
     }
     if ANCHORS.iter().any(|a| !a.many && found.iter().filter(|(b, _)| a.role == b.role).count() > 1) {

@@ -1,51 +1,64 @@
-//! Finds strings in what a file loads.
+//! Finds texts in what a file loads.
 
 use memchr::memmem::Finder;
 
 use super::elf::{ElfError, Image, Segment};
 
-/// Bytes read at a time: they stay in the cache for all that is looked for in them.
-const PIECE: usize = 256 * 1024;
-/// Places remembered per string.
+/// Places remembered per text.
 const MAX_PLACES: usize = 64;
-/// How far before a hit a string can begin: a path in the name of a source file.
+/// How far before its end a string can begin: a path in the name of a source file.
 const MAX_PREFIX: u64 = 256;
 
-/// The addresses at which strings end up when the file is loaded, for each string in the order of the
-/// addresses.
+/// A text that tells of a TLS stack.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    /// Without the zero behind it.
+    pub(super) bytes: &'static str,
+    /// Where it stands.
+    pub(super) stands: Stands,
+}
+
+/// How much of a string a text is, and so what code refers to.
 ///
-/// Looked at is what holds constants.
+/// The zero that ends a string of C tells it from what Rust keeps of the same words, as in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// It is a string of C: code refers to its beginning.
+    Alone,
+    /// It ends a string of C, as of the path of a source file: code refers to the beginning of that.
+    AtTheEnd,
+    /// Anywhere, as Rust has its strings: that it is there is all that it tells.
+    Anywhere,
+}
+
+/// For each text the addresses by which code knows it when the file is loaded, in order.
+///
+/// Looked at is what holds constants, once for all texts.
 ///
 /// # Errors
 /// [`ElfError::Io`] where the file cannot be read.
-pub(super) fn find<const N: usize>(
-    image: &Image<'_>,
-    strings: [&[u8]; N],
-) -> Result<[Vec<u64>; N], ElfError> {
-    let finders = strings.map(Finder::new);
-    let overlap = strings.iter().map(|string| string.len()).max().unwrap_or(0).saturating_sub(1);
-    let mut found = [const { Vec::new() }; N];
-    let mut buffer = vec![0; PIECE];
-    for segment in constants(image) {
-        let mut at = 0;
-        while at < segment.length {
-            let left = usize::try_from(segment.length - at).unwrap_or(usize::MAX);
-            let wanted = left.min(PIECE);
-            let Some(offset) = segment.offset.checked_add(at) else { break };
-            let read = image.source().read_at(offset, &mut buffer[..wanted])?;
-            let address = segment.address.wrapping_add(at);
-            for (finder, places) in finders.iter().zip(&mut found) {
-                for hit in finder.find_iter(&buffer[..read]) {
-                    let place = address.wrapping_add(hit as u64);
-                    if places.last() != Some(&place) && places.len() < MAX_PLACES {
-                        places.push(place);
-                    }
+pub(super) fn find(image: &Image<'_>, texts: &[&Text]) -> Result<Vec<Vec<u64>>, ElfError> {
+    let finders: Vec<_> = texts.iter().map(|text| Finder::new(text.bytes)).collect();
+    // A text and the zero behind it, but for one byte.
+    let overlap = texts.iter().map(|text| text.bytes.len()).max().unwrap_or(0);
+    let mut found = vec![Vec::new(); texts.len()];
+    image.pieces(holds_constants, overlap, |piece, address| {
+        for ((text, finder), places) in texts.iter().zip(&finders).zip(&mut found) {
+            for hit in finder.find_iter(piece) {
+                let ends = piece.get(hit + text.bytes.len()) == Some(&0);
+                let place = address.wrapping_add(hit as u64);
+                if (ends || text.stands == Stands::Anywhere)
+                    && places.last() != Some(&place)
+                    && places.len() < MAX_PLACES
+                {
+                    places.push(place);
                 }
             }
-            if read < wanted || left <= PIECE {
-                break;
-            }
-            at += (PIECE - overlap) as u64;
+        }
+    })?;
+    for (text, places) in texts.iter().zip(&mut found) {
+        if text.stands == Stands::AtTheEnd {
+            *places = places.iter().filter_map(|place| start(image, *place)).collect();
         }
     }
     Ok(found)
@@ -53,7 +66,7 @@ pub(super) fn find<const N: usize>(
 
 /// Where the text begins that has `address` in it: code refers to its beginning. Before it is another's
 /// terminating zero or, where it is the first, anything.
-pub(super) fn start(image: &Image<'_>, address: u64) -> Option<u64> {
+fn start(image: &Image<'_>, address: u64) -> Option<u64> {
     let ends =
         |segment: &&Segment| address.checked_sub(segment.address).is_some_and(|at| at <= segment.length);
     let segment = image.segments().iter().find(ends)?;
@@ -64,9 +77,6 @@ pub(super) fn start(image: &Image<'_>, address: u64) -> Option<u64> {
 }
 
 /// A linker that does not keep code apart has put the constants, like the file's header, beside it.
-fn constants<'a>(image: &'a Image<'_>) -> impl Iterator<Item = &'a Segment> {
-    image
-        .segments()
-        .iter()
-        .filter(|segment| !segment.writable && (!segment.executable || segment.offset == 0))
+const fn holds_constants(segment: &Segment) -> bool {
+    !segment.writable && (!segment.executable || segment.offset == 0)
 }

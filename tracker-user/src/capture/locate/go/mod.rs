@@ -13,6 +13,7 @@ mod exits;
 mod pclntab;
 
 use super::elf::{Architecture, Image};
+use super::search::Search;
 use super::{Located, Locator, Reason};
 use crate::capture::{
     CountAt, Direction, Exit, Hook, HookKind, HookPlan, Layout, Returns, Transferred, Trust,
@@ -42,7 +43,8 @@ const TEXT_ALIGNMENT: usize = 16;
 pub(super) struct CryptoTls;
 
 impl Locator for CryptoTls {
-    fn locate(&self, image: &Image<'_>) -> Option<Located> {
+    fn locate(&self, search: &Search<'_>) -> Option<Located> {
+        let image = search.image();
         let table = Pclntab::find(image)?;
         let [read, write, close] = table.functions(&[READ, WRITE, CLOSE]);
         // A method that is called through interfaces: a program that has connections has it.

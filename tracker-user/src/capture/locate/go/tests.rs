@@ -57,7 +57,7 @@ fn build(go: &Path, machine: &str, flags: &[&str], folder: &Path) -> Vec<u8> {
 fn located(bytes: &[u8]) -> Option<Located> {
     let source = bytes;
     let image = Image::parse(&source).ok()?;
-    CryptoTls.locate(&image)
+    CryptoTls.locate(&Search::new(&image, std::iter::empty()))
 }
 
 fn hooks(bytes: &[u8]) -> Vec<Hook> {
