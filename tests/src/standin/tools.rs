@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 pub(super) const CALL: &str = "call_standin";
 
 /// What a shell is told to do: nothing that is not undone by forgetting it.
-const COMMAND: &str = "echo shell-marker-$((6 * 7))";
+const COMMAND: &str = "printf shell-marker-%x 66";
 
 /// What it then prints. It stands in no request but in that which brings the result.
 const PRINTED: &str = "shell-marker-42";
@@ -102,7 +102,7 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn called(tools: Value) -> Option<(String, Value)> {
+    fn called(tools: &Value) -> Option<(String, Value)> {
         Shell::of(&json!({ "tools": tools })).map(|Shell { call, .. }| (call.name, call.arguments))
     }
 
@@ -123,18 +123,18 @@ mod tests {
                                              {"name": "sh", "parametersJsonSchema": shell}]}]),
         ];
         for tools in dialects {
-            let (name, arguments) = called(tools).unwrap();
+            let (name, arguments) = called(&tools).unwrap();
             assert_eq!(name, "sh");
             assert_eq!(arguments, json!({"command": COMMAND, "why": "prints a word"}));
         }
-        assert_eq!(called(json!([{"name": "read", "input_schema": reader}])), None);
-        assert_eq!(called(Value::Null), None);
+        assert_eq!(called(&json!([{"name": "read", "input_schema": reader}])), None);
+        assert_eq!(called(&Value::Null), None);
     }
 
     #[test]
     fn a_command_may_be_a_list() {
         let schema = json!({"properties": {"command": {"type": "array"}}, "required": ["command"]});
-        let (_, arguments) = called(json!([{"name": "shell", "parameters": schema}])).unwrap();
+        let (_, arguments) = called(&json!([{"name": "shell", "parameters": schema}])).unwrap();
         assert_eq!(arguments, json!({"command": ["/bin/sh", "-c", COMMAND]}));
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! rust-tls server CERTIFICATE KEY ADDRESS
 //! rust-tls client AUTHORITY ADDRESS PATH BODY...
-//! rust-tls idle
+//! rust-tls -idle
 //! ```
 //!
 //! The server says the address that it listens on, hands requests on to a plain server, and runs until it is
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["server", certificate, key, address] => server(certificate, key, address),
         ["client", authority, address, path, ref bodies @ ..] => client(authority, address, path, bodies),
-        ["idle"] => Ok(thread::sleep(Duration::from_secs(3600))),
+        ["-idle"] => Ok(thread::sleep(Duration::from_secs(3600))),
         _ => Err("see the source".into()),
     }
 }
