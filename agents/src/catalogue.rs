@@ -47,28 +47,34 @@ pub(crate) struct Agent {
     pub(crate) files: &'static [(&'static str, &'static str)],
     /// Whether it believes the system's authorities only, so that the stand-in's has to be among them.
     pub(crate) system_authorities: bool,
+    /// Whether it offers the model a shell, which it has to be told to run unasked.
+    pub(crate) has_shell: bool,
 }
 
+/// Whatever it says, the stand-in answers with a call of the agent's shell where there is one.
 const PROMPT: &str = "say hello";
 
-const CODEX: Package = Package {
-    name: "@openai/codex",
-    released_as: "@openai/codex",
-    pinned: "0.169.0",
-    suffix: "-linux-{arch}",
-};
-
-const CODEX_PROGRAM: &str = "{package}/vendor/{machine}-unknown-linux-musl/bin/codex";
-
-const CODEX_ARGUMENTS: &[&str] = &["exec", "--skip-git-repo-check", PROMPT];
-
-/// The two ways that speak HTTP and the one that speaks WebSocket differ in one word.
-macro_rules! codex_settings {
-    ($websockets:literal) => {
-        concat!(
-            r#"model = "{model}"
+/// Codex, by HTTP over its OpenSSL; the other ways differ from it in what they say.
+const CODEX: Agent = Agent {
+    name: "codex",
+    title: "Codex CLI",
+    stack: "openssl",
+    package: Package {
+        name: "@openai/codex",
+        released_as: "@openai/codex",
+        pinned: "0.169.0",
+        suffix: "-linux-{arch}",
+    },
+    beside: None,
+    program: "{package}/vendor/{machine}-unknown-linux-musl/bin/codex",
+    arguments: &["exec", "--skip-git-repo-check", PROMPT],
+    environment: &[("STANDIN_KEY", "sk-made-up")],
+    files: &[(
+        ".codex/config.toml",
+        r#"model = "{model}"
 model_provider = "standin"
 check_for_update_on_startup = false
+sandbox_mode = "danger-full-access"
 [analytics]
 enabled = false
 [model_providers.standin]
@@ -76,12 +82,15 @@ name = "standin"
 base_url = "{url}/v1"
 env_key = "STANDIN_KEY"
 wire_api = "responses"
-supports_websockets = "#,
-            $websockets,
-            "\n"
-        )
-    };
-}
+"#,
+    )],
+    system_authorities: true,
+    has_shell: true,
+};
+
+/// With authorities of its own it takes another TLS library.
+const CODEX_OWN_CA: &[(&str, &str)] =
+    &[("STANDIN_KEY", "sk-made-up"), ("CODEX_CA_CERTIFICATE", "{authority}")];
 
 const NODE: Package =
     Package { name: "node-linux-{arch}", released_as: "node-linux-{arch}", pinned: "24.9.0", suffix: "" };
@@ -100,7 +109,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         },
         beside: None,
         program: "{package}/claude",
-        arguments: &["-p", PROMPT, "--model", "{model}"],
+        arguments: &["-p", PROMPT, "--model", "{model}", "--allowedTools", "Bash"],
         environment: &[
             ("ANTHROPIC_BASE_URL", "{url}"),
             ("ANTHROPIC_API_KEY", "sk-ant-made-up"),
@@ -112,6 +121,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         ],
         files: &[],
         system_authorities: false,
+        has_shell: true,
     },
     Agent {
         name: "opencode",
@@ -143,6 +153,7 @@ pub(crate) const AGENTS: &[Agent] = &[
 "#,
         )],
         system_authorities: false,
+        has_shell: true,
     },
     Agent {
         name: "gemini-cli",
@@ -156,7 +167,15 @@ pub(crate) const AGENTS: &[Agent] = &[
         },
         beside: Some(NODE),
         program: "{modules}/node-linux-{arch}/bin/node",
-        arguments: &["{package}/bundle/gemini.js", "--model", "{model}", "--prompt", PROMPT],
+        arguments: &[
+            "{package}/bundle/gemini.js",
+            "--model",
+            "{model}",
+            "--approval-mode",
+            "yolo",
+            "--prompt",
+            PROMPT,
+        ],
         environment: &[
             ("GOOGLE_GEMINI_BASE_URL", "{url}"),
             ("GEMINI_API_KEY", "made-up"),
@@ -171,6 +190,7 @@ pub(crate) const AGENTS: &[Agent] = &[
 "#,
         )],
         system_authorities: false,
+        has_shell: true,
     },
     Agent {
         name: "copilot-cli",
@@ -184,7 +204,7 @@ pub(crate) const AGENTS: &[Agent] = &[
         },
         beside: None,
         program: "{package}/copilot",
-        arguments: &["-p", PROMPT, "--no-color"],
+        arguments: &["-p", PROMPT, "--no-color", "--allow-all-tools"],
         environment: &[
             ("NODE_EXTRA_CA_CERTS", "{authority}"),
             ("SSL_CERT_FILE", "{bundle}"),
@@ -197,42 +217,31 @@ pub(crate) const AGENTS: &[Agent] = &[
         ],
         files: &[],
         system_authorities: true,
+        has_shell: true,
     },
-    Agent {
-        name: "codex",
-        title: "Codex CLI",
-        stack: "openssl",
-        package: CODEX,
-        beside: None,
-        program: CODEX_PROGRAM,
-        arguments: CODEX_ARGUMENTS,
-        environment: &[("STANDIN_KEY", "sk-made-up")],
-        files: &[(".codex/config.toml", codex_settings!("false"))],
-        system_authorities: true,
-    },
+    CODEX,
     Agent {
         name: "codex-own-ca",
         title: "Codex CLI, CODEX_CA_CERTIFICATE set",
         stack: "rustls",
-        package: CODEX,
-        beside: None,
-        program: CODEX_PROGRAM,
-        arguments: CODEX_ARGUMENTS,
-        environment: &[("STANDIN_KEY", "sk-made-up"), ("CODEX_CA_CERTIFICATE", "{authority}")],
-        files: &[(".codex/config.toml", codex_settings!("false"))],
+        environment: CODEX_OWN_CA,
         system_authorities: false,
+        ..CODEX
     },
     Agent {
         name: "codex-websocket",
         title: "Codex CLI, WebSocket",
         stack: "rustls",
-        package: CODEX,
-        beside: None,
-        program: CODEX_PROGRAM,
-        arguments: CODEX_ARGUMENTS,
-        environment: &[("STANDIN_KEY", "sk-made-up"), ("CODEX_CA_CERTIFICATE", "{authority}")],
-        files: &[(".codex/config.toml", codex_settings!("true"))],
+        arguments: &[
+            "exec",
+            "--skip-git-repo-check",
+            "--config",
+            "model_providers.standin.supports_websockets=true",
+            PROMPT,
+        ],
+        environment: CODEX_OWN_CA,
         system_authorities: false,
+        ..CODEX
     },
     Agent {
         name: "bun",
@@ -258,6 +267,7 @@ pub(crate) const AGENTS: &[Agent] = &[
 "#,
         )],
         system_authorities: false,
+        has_shell: false,
     },
 ];
 

@@ -39,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) seen: usize,
     /// Of these, those with the right tokens, model, tools and process.
     pub(crate) exact: usize,
+    /// The tools that the model called, of which the agent brought the result.
+    pub(crate) tools: Vec<String>,
     /// What was not as it should be.
     pub(crate) remarks: Vec<String>,
 }
@@ -66,7 +68,7 @@ impl<'a> Setting<'a> {
     /// Where they cannot be written.
     pub(crate) fn new(release: &'a Release, standin: &'a StandIn) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("llm-tracker-agent-").tempdir()?;
-        let model = Scenario::new(321, 45).cached(40).model();
+        let model = Scenario { shell: true, ..Scenario::new(321, 45).cached(40) }.model();
         let setting = Self { release, standin, home, model };
         for (name, content) in release.agent.files {
             let path = setting.home().join(name);
@@ -166,6 +168,9 @@ impl<'a> Setting<'a> {
             thread::sleep(Duration::from_millis(50));
         };
         let mut outcome = compare(served, &calls, &self.program())?;
+        if self.release.agent.has_shell && outcome.tools.is_empty() {
+            outcome.remarks.push("no tool was run".to_owned());
+        }
         if let Err(error) = ended {
             outcome.remarks.push(shortened(&format!("{error:#}")));
         }
@@ -187,6 +192,9 @@ fn end_group(group: u32) -> Result<()> {
 fn compare(served: &[Served], calls: &[CallLine], program: &Path) -> Result<Outcome> {
     let program = fs::canonicalize(program).with_context(|| format!("no {}", program.display()))?;
     let mut outcome = Outcome { made: served.len(), ..Outcome::default() };
+    if served.iter().any(|answer| answer.tool_ran) {
+        outcome.tools.extend(served.iter().filter_map(|answer| answer.tool.clone()));
+    }
     for answer in served {
         // Gemini's answers carry their number alone, which is an id like any other.
         let mut found = calls.iter().filter(|call| call.response_id.as_ref() == Some(&answer.id));

@@ -2,8 +2,17 @@
 
 use crate::{Row, conversation::Outcome};
 
-const HEADINGS: [&str; 8] =
-    ["agent", "release", "TLS", "located", "calls made", "seen", "exact", "seen at its very first start"];
+const HEADINGS: [&str; 9] = [
+    "agent",
+    "release",
+    "TLS",
+    "located",
+    "calls made",
+    "seen",
+    "exact",
+    "tool run",
+    "seen at its very first start",
+];
 
 /// Prints a line a release, and below what there is to say about it.
 pub(crate) fn print(rows: &[Row]) {
@@ -32,7 +41,7 @@ pub(crate) fn print(rows: &[Row]) {
 
 fn cells_of(row: &Row) -> [String; HEADINGS.len()] {
     let Row { release, judgement, first, second } = row;
-    let Outcome { made, seen, exact, .. } = second;
+    let Outcome { made, seen, exact, tools, .. } = second;
     let which = match (release.pinned, release.newest) {
         (true, true) => " (pinned, newest)",
         (true, false) => " (pinned)",
@@ -46,6 +55,7 @@ fn cells_of(row: &Row) -> [String; HEADINGS.len()] {
         made.to_string(),
         seen.to_string(),
         exact.to_string(),
+        if tools.is_empty() { "-".to_owned() } else { tools.join(", ") },
         format!("{} of {}", first.seen, first.made),
     ]
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     scenario::Scenario,
-    standin::{Endpoint, Served, TOOL, Vendor},
+    standin::{Endpoint, Served, Vendor},
 };
 
 /// One line. A field that is not promised, or of another type, is an error.
@@ -99,7 +99,7 @@ impl CallLine {
     ///
     /// Names every field that differs.
     pub fn compare(&self, served: &Served) -> Result<(), String> {
-        let Served { id, endpoint, path, model, scenario, streaming, reports_usage, .. } = served;
+        let Served { id, endpoint, path, model, scenario, streaming, reports_usage, tool, .. } = served;
         let mut wrong = Vec::new();
         let mut differ = |field: &str, found: String, expected: String| {
             if found != expected {
@@ -122,8 +122,7 @@ impl CallLine {
             field!(response_model, endpoint.served_model(model));
             field!(streaming, *streaming);
             field!(error, None::<String>);
-            let tools: &[&str] = if scenario.tool { &[TOOL] } else { &[] };
-            field!(tool_calls, tools);
+            field!(tool_calls, Vec::from_iter(tool));
         }
         let source = match (*reports_usage, failed) {
             (true, _) => "reported",

@@ -4,7 +4,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
-//! | [`client`], [`golang`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; Go; a container; nginx |
+//! | [`client`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; a container; nginx |
+//! | [`golang`], [`rust`], [`server`] | clients and servers that are built here |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
 //! | [`compare`] | the daemon's word beside the stand-in's |
@@ -22,6 +23,8 @@ pub mod metrics;
 pub mod probes;
 pub mod prometheus;
 pub mod proxy;
+pub mod rust;
 pub mod scenario;
+pub mod server;
 pub mod standin;
 pub mod tls;

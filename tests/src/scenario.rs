@@ -42,6 +42,9 @@ pub struct Scenario {
     pub gzip: bool,
     /// The model calls the tool `get_weather` instead of talking.
     pub tool: bool,
+    /// The model calls the shell that a request offers, and talks once it has been called. In the dialects that
+    /// agents speak: OpenAI's, Anthropic's and Gemini's.
+    pub shell: bool,
     /// Anything that makes the name unique.
     pub tag: Option<String>,
 }
@@ -114,6 +117,7 @@ impl Scenario {
             "piece" => self.piece = Some(value.parse()?),
             "gzip" if value.is_empty() => self.gzip = true,
             "tool" if value.is_empty() => self.tool = true,
+            "shell" if value.is_empty() => self.shell = true,
             _ => bail!("the stand-in knows no `{part}`"),
         }
         Ok(())
@@ -138,6 +142,7 @@ impl fmt::Display for Scenario {
             piece,
             gzip,
             tool,
+            shell,
             tag,
         } = self;
         write!(f, "standin-in{input}-out{output}")?;
@@ -159,7 +164,7 @@ impl fmt::Display for Scenario {
                 write!(f, "-{key}{value}")?;
             }
         }
-        for (key, wanted) in [("gzip", gzip), ("tool", tool)] {
+        for (key, wanted) in [("gzip", gzip), ("tool", tool), ("shell", shell)] {
             if *wanted {
                 write!(f, "-{key}")?;
             }
@@ -207,6 +212,7 @@ mod tests {
             cost: Some(1250),
             gzip: true,
             tool: true,
+            shell: true,
             ..Scenario::new(123, 45).cached(40).created(1).reasoning(7).tag("a-b-7")
         };
         assert_eq!(scenario.model().parse::<Scenario>().unwrap(), scenario);

@@ -6,8 +6,9 @@ use llm_tracker_tests::{
     client::LIMIT,
     compare::all_exact,
     daemon::Daemon,
-    golang::{self, RELEASES, Server},
+    golang::{self, RELEASES},
     scenario::Scenario,
+    server::hooked,
     standin::StandIn,
 };
 
@@ -25,7 +26,7 @@ fn a_client_of_every_kind() -> Result<()> {
         for flags in [&[][..], STRIPPED, &["-buildmode=pie", "-ldflags=-s -w"]] {
             let folder = tempfile::tempdir()?;
             let program = golang::build(release, "client", flags, folder.path())?;
-            let _idle = golang::hooked(&mut daemon, &program)?;
+            let _idle = hooked(&mut daemon, &program)?;
             let model = Scenario::new(123, 45).cached(40).tag(release).model();
             let command = golang::client(&standin, &program, &["-stream"], &standin.url(), &model);
             let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
@@ -46,7 +47,7 @@ fn many_goroutines() -> Result<()> {
     let mut daemon = Daemon::start()?;
     let folder = tempfile::tempdir()?;
     let program = golang::build(RELEASES[0], "client", STRIPPED, folder.path())?;
-    let _idle = golang::hooked(&mut daemon, &program)?;
+    let _idle = hooked(&mut daemon, &program)?;
     let model = Scenario::new(321, 54).tag("many").model();
     for (stream, flags) in [(false, &[][..]), (true, &["-stream"])] {
         let flags = [&["-goroutines=50", "-calls=20", "-deep=100"], flags].concat();
@@ -68,10 +69,10 @@ fn a_client_and_a_server_over_http2() -> Result<()> {
     for (release, calls) in RELEASES.into_iter().zip(["-calls=20", "-calls=2"]) {
         let folder = tempfile::tempdir()?;
         let program = golang::build(release, "client", STRIPPED, folder.path())?;
-        let _idle = golang::hooked(&mut daemon, &program)?;
+        let _idle = hooked(&mut daemon, &program)?;
         let program_of_server = golang::build(release, "server", STRIPPED, folder.path())?;
-        let _idle_server = golang::hooked(&mut daemon, &program_of_server)?;
-        let server = Server::start(&standin, &program_of_server)?;
+        let _idle_server = hooked(&mut daemon, &program_of_server)?;
+        let server = golang::server(&standin, &program_of_server)?;
         let model = Scenario::new(77, 33).reasoning(3).tag(release).model();
         let flags = ["-goroutines=50", calls, "-stream", "-protocol=HTTP/2.0"];
         let command = golang::client(&standin, &program, &flags, &server.url(), &model);
@@ -95,7 +96,7 @@ fn stacks_that_move() -> Result<()> {
     for release in RELEASES {
         let folder = tempfile::tempdir()?;
         let program = golang::build(release, "raw", STRIPPED, folder.path())?;
-        let _idle = golang::hooked(&mut daemon, &program)?;
+        let _idle = hooked(&mut daemon, &program)?;
         let scenario = Scenario { size: Some(8000), delay: Some(15), ..Scenario::new(55, 66) };
         let address = standin.address().to_string();
         let flags = ["-goroutines=20", "-calls=5"];

@@ -1,4 +1,5 @@
-//! rustls on aws-lc, stripped, inside programs that none of us wrote.
+//! rustls, stripped: on aws-lc inside programs that none of us wrote, and in both roles in one of ours; on ring,
+//! where it cannot be seen.
 
 use std::{
     collections::BTreeSet,
@@ -15,9 +16,13 @@ use llm_tracker_tests::{
     daemon::Daemon,
     machine,
     proxy::Proxy,
+    rust::{self, Library},
     scenario::Scenario,
+    server::{Server, hooked, idle},
     standin::StandIn,
 };
+
+const CHAT: &str = "/v1/chat/completions";
 
 /// The program that a virtual environment's `python3` turns out to be.
 const PYTHON: &str = "/usr/bin/python3";
@@ -102,4 +107,56 @@ fn requests_of_a_megabyte() -> Result<()> {
 #[test]
 fn many_connections_of_tls_1_2() -> Result<()> {
     check(false, 60, &["30", "tls12", "rounds=2"])
+}
+
+/// A client and a server of ours, with one connection between them.
+fn between(keys: &[(&str, &str)]) -> Result<()> {
+    let standin = StandIn::start()?;
+    let program = rust::build(Library::AwsLc)?;
+    let mut daemon = Daemon::start()?;
+    let _idle = hooked(&mut daemon, &program)?;
+    let mut command = rust::server(&standin, &program);
+    command.envs(keys.iter().copied());
+    let server = Server::start(command)?;
+    let scenario = Scenario::new(123, 45).cached(40);
+    let bodies = ["a", "b", "c", "d"].map(|tag| client::chat(&scenario.clone().tag(tag).model()));
+    let mut command = rust::client(&standin, &program, server.address(), CHAT, &bodies);
+    command.envs(keys.iter().copied());
+    let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+    for (pid, role) in [(finished.pid, "client"), (server.pid(), "server")] {
+        let calls = daemon.wait_for_pid(pid, bodies.len()).with_context(|| daemon.losses())?;
+        all_exact(&calls, &standin)?;
+        ensure!(calls.iter().all(|call| call.role == role), "{calls:?}");
+    }
+    let lost = daemon.metrics()?.sum("llm_tracker_lost_transfers_total", &[("reason", "unpaired")]);
+    ensure!(lost == 0.0, "{}", daemon.losses());
+    daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_server() -> Result<()> {
+    between(&[])
+}
+
+/// Both change their keys after every message, and each has the other change its own (RFC 8446, section 4.6.3).
+#[test]
+fn keys_that_change() -> Result<()> {
+    between(&[("KEY_UPDATES", "1")])
+}
+
+#[test]
+fn on_ring_it_is_said_not_to_be_seen() -> Result<()> {
+    let program = rust::build(Library::Ring)?;
+    let daemon = Daemon::start()?;
+    let labels = [("stack", "rustls"), ("state", "not_located")];
+    let before = daemon.metrics()?.sum("llm_tracker_tls_objects", &labels);
+    let _idle = idle(&program)?;
+    let deadline = Instant::now() + LIMIT;
+    while daemon.metrics()?.sum("llm_tracker_tls_objects", &labels) <= before {
+        ensure!(Instant::now() < deadline, "{}", daemon.metrics()?.text);
+        thread::sleep(Duration::from_millis(50));
+    }
+    daemon.stop()?;
+    Ok(())
 }

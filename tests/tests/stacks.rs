@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 use llm_tracker_tests::{
-    client,
+    child::Child,
+    client::{self, LIMIT},
     compare::{all_exact, made_by},
     daemon::{Daemon, SOON},
     scenario::Scenario,
@@ -72,6 +73,37 @@ fn a_stripped_program_with_openssl_inside() -> Result<()> {
     for call in &cut {
         ensure!(call.error.as_deref() == Some("interrupted"), "{call:?}");
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A connection whose keys change between two requests, on which nobody but the library acts.
+#[test]
+fn openssl_changes_its_keys() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let scenario = Scenario::new(123, 45).cached(40);
+    let requests = ["before", "after"].map(|tag| {
+        let body = client::chat(&scenario.clone().tag(tag).model()).to_string();
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:{}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            standin.address().port(),
+            body.len()
+        )
+    });
+    // A `K` where a line begins is no input: it asks for new keys in both directions.
+    let script = "{ printf %s \"$1\"; sleep 1; echo K; sleep 1; printf %s \"$2\"; sleep 1; } |
+        openssl s_client -connect \"$3\" -CAfile \"$4\" -verify_return_error";
+    let mut command = client::command(&standin, "/bin/sh");
+    command.args(["-ec", script, "sh"]).args(&requests).arg(standin.address().to_string());
+    command.arg(standin.identity().authority());
+    let finished = Child::spawn(command, LIMIT)?.wait()?.success()?;
+    ensure!(finished.stderr.contains("KEYUPDATE"), "{}", finished.stderr);
+    let port = standin.address().port();
+    let calls = daemon.wait_for(2, |call| call.server_port == Some(port))?;
+    all_exact(&calls, &standin)?;
+    made_by(&calls[1], "openssl", "/usr/bin/openssl")?;
     daemon.stop()?;
     Ok(())
 }

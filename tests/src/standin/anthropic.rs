@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, TOOL, content, named_event};
+use super::{Answer, Asked, content, named_event, tools::CALL};
 use crate::scenario::Scenario;
 
 pub(super) fn messages(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -> Answer {
-    let stop = if scenario.tool { "tool_use" } else { "end_turn" };
+    let tool = asked.tool(scenario);
+    let stop = if tool.is_some() { "tool_use" } else { "end_turn" };
     if !asked.streaming {
-        let block = if scenario.tool {
-            json!({"type": "tool_use", "id": "toolu_standin", "name": TOOL, "input": {"city": "Paris"}})
+        let block = if let Some(tool) = tool {
+            json!({"type": "tool_use", "id": CALL, "name": tool.name, "input": tool.arguments})
         } else {
             json!({"type": "text", "text": content(scenario, 1).concat()})
         };
@@ -32,10 +33,11 @@ pub(super) fn messages(asked: &Asked, scenario: &Scenario, id: &str, served: &st
             "stop_reason": null, "stop_sequence": null, "usage": usage(scenario, scenario.output.min(1)),
         }}),
     );
-    if scenario.tool {
-        let block = json!({"type": "tool_use", "id": "toolu_standin", "name": TOOL, "input": {}});
+    if let Some(tool) = tool {
+        let block = json!({"type": "tool_use", "id": CALL, "name": tool.name, "input": {}});
         push("content_block_start", json!({"index": 0, "content_block": block}));
-        for piece in ["", "{\"city\":", " \"Paris\"}"] {
+        let [first, second] = tool.pieces();
+        for piece in [String::new(), first, second] {
             let delta = json!({"type": "input_json_delta", "partial_json": piece});
             push("content_block_delta", json!({"index": 0, "delta": delta}));
         }

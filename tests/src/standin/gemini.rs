@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, TOOL, content};
+use super::{
+    Answer, Asked, content,
+    tools::{CALL, ToolCall},
+};
 use crate::scenario::Scenario;
 
 pub(super) fn generate(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -> Answer {
@@ -17,8 +20,8 @@ pub(super) fn generate(asked: &Asked, scenario: &Scenario, id: &str, served: &st
             "modelVersion": served, "responseId": id,
         })
     };
-    let pieces = if scenario.tool {
-        vec![json!([{"functionCall": {"name": TOOL, "args": {"city": "Paris"}}}])]
+    let pieces = if let Some(ToolCall { name, arguments }) = asked.tool(scenario) {
+        vec![json!([{"functionCall": {"id": CALL, "name": name, "args": arguments}}])]
     } else {
         let texts = content(scenario, if asked.streaming { 3 } else { 1 });
         texts.iter().map(|text| json!([{"text": text}])).collect()

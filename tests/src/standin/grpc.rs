@@ -25,6 +25,7 @@ impl Asked {
             streaming: method == "StreamGenerateContent",
             include_usage: true,
             event_stream: false,
+            shell: None,
         })
     }
 }

@@ -13,6 +13,7 @@ mod ollama;
 mod openai;
 mod server;
 mod socket;
+mod tools;
 mod transcript;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use server::Body;
 pub use server::StandIn;
+use tools::Shell;
 pub use transcript::Served;
 
 use crate::scenario::Scenario;
@@ -33,7 +35,7 @@ pub const COOKIE_MARKER: &str = "cookie-marker-51be07";
 /// The model that the stand-in claims to have answered with, whatever was asked for.
 pub const SERVED_MODEL: &str = "standin-served-2026-01-01";
 
-/// The only tool that it ever calls.
+/// The tool that it calls, but for the shells of agents.
 pub const TOOL: &str = "get_weather";
 
 /// Endpoints, by the name of their operation.
@@ -139,6 +141,8 @@ struct Asked {
     include_usage: bool,
     /// Gemini's `alt=sse`.
     event_stream: bool,
+    /// The shell that it offers.
+    shell: Option<Shell>,
 }
 
 impl Asked {
@@ -163,6 +167,7 @@ impl Asked {
             },
             include_usage: body["stream_options"]["include_usage"] == true,
             event_stream: query.split('&').any(|pair| pair == "alt=sse"),
+            shell: Shell::of(body),
         })
     }
 

@@ -3,18 +3,22 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, TOOL, Vendor, content, event, named_event};
+use super::{
+    Answer, Asked, Vendor, content, event, named_event,
+    tools::{CALL, ToolCall},
+};
 use crate::scenario::Scenario;
 
 /// Seconds since the epoch that every object claims to have been created at.
 const CREATED: u64 = 1_767_225_600;
 
 pub(super) fn chat(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -> Answer {
-    let finish = if scenario.tool { "tool_calls" } else { "stop" };
+    let tool = asked.tool(scenario);
+    let finish = if tool.is_some() { "tool_calls" } else { "stop" };
     let usage = vendor_usage(asked.vendor, scenario);
     if !asked.streaming {
-        let message = if scenario.tool {
-            json!({"role": "assistant", "content": null, "tool_calls": [tool_call()]})
+        let message = if let Some(tool) = &tool {
+            json!({"role": "assistant", "content": null, "tool_calls": [tool_call(tool)]})
         } else {
             json!({"role": "assistant", "content": content(scenario, 1).concat(), "refusal": null})
         };
@@ -44,14 +48,14 @@ pub(super) fn chat(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -
     };
     let mut chunks = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
     let mut end = delta(json!({}), json!(finish));
-    if scenario.tool {
-        let mut call = tool_call();
+    if let Some(tool) = &tool {
+        let mut call = tool_call(tool);
         call["index"] = json!(0);
         match asked.vendor {
             Vendor::OpenAi => {
                 call["function"]["arguments"] = json!("");
                 chunks.push(delta(json!({"tool_calls": [call]}), Value::Null));
-                for piece in ["{\"city\":", "\"Paris\"}"] {
+                for piece in tool.pieces() {
                     let call = json!({"index": 0, "function": {"arguments": piece}});
                     chunks.push(delta(json!({"tool_calls": [call]}), Value::Null));
                 }
@@ -126,10 +130,11 @@ pub(super) fn embeddings(scenario: &Scenario, served: &str) -> Answer {
 
 pub(super) fn responses(asked: &Asked, scenario: &Scenario, id: &str, served: &str) -> Answer {
     let pieces = content(scenario, 3);
-    let item = if scenario.tool {
+    let tool = asked.tool(scenario);
+    let item = if let Some(tool) = &tool {
         json!({
-            "type": "function_call", "id": "fc_standin", "call_id": "call_standin", "name": TOOL,
-            "arguments": "{\"city\":\"Paris\"}", "status": "completed",
+            "type": "function_call", "id": "fc_standin", "call_id": CALL, "name": tool.name,
+            "arguments": tool.arguments.to_string(), "status": "completed",
         })
     } else {
         json!({
@@ -159,8 +164,9 @@ pub(super) fn responses(asked: &Asked, scenario: &Scenario, id: &str, served: &s
     push("response.created", json!({"response": begun}));
     push("response.in_progress", json!({"response": begun}));
     push("response.output_item.added", json!({"output_index": 0, "item": item}));
-    if scenario.tool {
-        let done = json!({"item_id": "fc_standin", "output_index": 0, "delta": "{\"city\":\"Paris\"}"});
+    if let Some(tool) = &tool {
+        let delta = tool.arguments.to_string();
+        let done = json!({"item_id": "fc_standin", "output_index": 0, "delta": delta});
         push("response.function_call_arguments.delta", done);
     } else {
         for text in &pieces {
@@ -191,10 +197,10 @@ pub(super) fn error(status: u16) -> Answer {
     .status(status)
 }
 
-fn tool_call() -> Value {
+fn tool_call(tool: &ToolCall) -> Value {
     json!({
-        "id": "call_standin", "type": "function",
-        "function": {"name": TOOL, "arguments": "{\"city\":\"Paris\"}"},
+        "id": CALL, "type": "function",
+        "function": {"name": tool.name, "arguments": tool.arguments.to_string()},
     })
 }
 

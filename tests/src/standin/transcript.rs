@@ -27,6 +27,10 @@ pub struct Served {
     pub streaming: bool,
     /// Whether a client that reads to the end is told the numbers.
     pub reports_usage: bool,
+    /// The tool that the answer calls.
+    pub tool: Option<String>,
+    /// Whether the request brings what the shell was told to print by an answer before.
+    pub tool_ran: bool,
     /// Bytes of the request's body.
     pub request_bytes: usize,
 }
@@ -76,6 +80,8 @@ impl Transcript {
             reports_usage: asked.reports_usage()
                 && scenario.cut.is_none()
                 && scenario.status.is_none_or(|status| status < 400),
+            tool: asked.tool(scenario).map(|tool| tool.name),
+            tool_ran: asked.shell.as_ref().is_some_and(|shell| shell.printed),
             request_bytes,
         });
         id
