@@ -53,6 +53,11 @@ pub(super) fn path(proc_cgroup: &str) -> Option<String> {
     }
 }
 
+/// The path in systemd's own hierarchy of v1, which it keeps on hybrid hosts too.
+pub(super) fn systemd(proc_cgroup: &str) -> Option<&str> {
+    proc_cgroup.lines().find_map(|line| line.split_once(":name=systemd:")).map(|(_, path)| path)
+}
+
 /// Where the cgroup v2 hierarchy is mounted with its root, from the text of `/proc/self/mountinfo`.
 pub(super) fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {

@@ -9,7 +9,8 @@ mod crun;
 mod origin;
 mod processes;
 mod procfs;
+mod systemd;
 mod users;
 
-pub use origin::{Container, Origin, Process};
+pub use origin::{Agent, Container, Login, Origin, Process};
 pub use processes::{Attribution, Config, Counters, Programs};

@@ -11,8 +11,9 @@ use std::{
 
 use super::{
     cgroup, container, crun,
-    origin::{Origin, Process},
+    origin::{Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
+    systemd,
     users::{self, Users},
 };
 use crate::capture::{Opened, Timestamp};
@@ -205,7 +206,7 @@ impl Attribution {
             } else {
                 self.counters.too_late += 1;
                 let process = Process { pid, ..Process::default() };
-                let origin = self.in_cgroup(process, None, Some(cgroup_id));
+                let origin = self.in_cgroup(process, Login::default(), None, Some(cgroup_id));
                 self.insert_gone(pid, Arc::new(origin), cgroup_id);
             }
         }
@@ -213,11 +214,17 @@ impl Attribution {
         self.clock += 1;
         let Some(entry) = self.entries.get_mut(&pid) else { return Arc::default() };
         entry.used = self.clock;
-        if let (Some(uid), None) = (entry.origin.process.uid, &entry.origin.process.user) {
-            // Late answers arrive here.
-            if let Some(user) = self.users.name(uid) {
-                Arc::make_mut(&mut entry.origin).process.user = Some(user);
-            }
+        // Late answers arrive here.
+        if let (Some(uid), None) = (entry.origin.process.uid, &entry.origin.process.user)
+            && let Some(user) = self.users.name(uid)
+        {
+            Arc::make_mut(&mut entry.origin).process.user = Some(user);
+        }
+        if let Some(Login { uid: Some(uid), user: None, .. }) = entry.origin.login
+            && let Some(name) = self.users.name(uid)
+            && let Some(login) = &mut Arc::make_mut(&mut entry.origin).login
+        {
+            login.user = Some(name);
         }
         Arc::clone(&entry.origin)
     }
@@ -274,8 +281,9 @@ impl Attribution {
             uid: snapshot.uid,
             user: snapshot.uid.and_then(|uid| self.users.name(uid)),
         };
-        let path = snapshot.cgroup.as_deref().and_then(cgroup::path);
-        let origin = Arc::new(self.in_cgroup(process, path, cgroup_id));
+        let session = snapshot.session.map(|session| session.to_string());
+        let login = Login { uid: snapshot.login_uid, user: None, session };
+        let origin = Arc::new(self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id));
         self.remember(pid, Some(snapshot.start), origin, cgroup_id, None);
     }
 
@@ -310,21 +318,25 @@ impl Attribution {
             uid: Some(opened.uid),
             user: self.users.name(opened.uid),
         };
-        Arc::new(self.in_cgroup(process, None, Some(opened.cgroup_id)))
+        Arc::new(self.in_cgroup(process, Login::default(), None, Some(opened.cgroup_id)))
     }
 
-    /// Fills what could not be read with what the kernel said.
+    /// Fills what could not be read with what the kernel said. Whose it is can have changed since: a service
+    /// that begins as root goes on as somebody else, and that is who opened the connection.
     fn fill_in(&mut self, pid: u32, opened: &Opened) {
         let Some(entry) = self.entries.get(&pid) else { return };
         let Process { name, exe, uid, .. } = &entry.origin.process;
-        if name.is_some() && exe.is_some() && uid.is_some() {
+        if name.is_some() && exe.is_some() && *uid == Some(opened.uid) {
             return;
         }
         let late = if exe.is_none() { self.exe(pid, &opened.comm, opened.at) } else { None };
         let Some(entry) = self.entries.get_mut(&pid) else { return };
         let process = &mut Arc::make_mut(&mut entry.origin).process;
         process.name.get_or_insert_with(|| opened.comm.clone());
-        process.uid.get_or_insert(opened.uid);
+        if process.uid.replace(opened.uid) != Some(opened.uid) {
+            // Asked for where the origin is handed out.
+            process.user = None;
+        }
         process.exe = process.exe.take().or(late);
     }
 
@@ -332,12 +344,29 @@ impl Attribution {
         Some(self.programs.as_ref()?.exe(pid, comm, at)?.to_string())
     }
 
-    fn in_cgroup(&mut self, process: Process, path: Option<String>, cgroup_id: Option<u64>) -> Origin {
-        let cgroup = path.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
+    /// `cgroups` is `/proc/PID/cgroup`, where it could be read.
+    fn in_cgroup(
+        &mut self,
+        process: Process,
+        login: Login,
+        cgroups: Option<&str>,
+        cgroup_id: Option<u64>,
+    ) -> Origin {
+        let cgroup = cgroups.and_then(cgroup::path);
+        let cgroup = cgroup.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
         let container = cgroup.as_deref().and_then(|path| {
             container::container(path).or_else(|| crun::container(&self.config.crun_state, path))
         });
-        Origin { process, cgroup, container }
+        let place = cgroup.as_deref().map(systemd::Place::of).filter(|place| place.unit.is_some());
+        let place = place.or_else(|| Some(systemd::Place::of(cgroup::systemd(cgroups?)?)));
+        let systemd::Place { unit, slice, session, owner } = place.unwrap_or_default();
+        let (uid, session) = (login.uid.or(owner), session.or(login.session));
+        let login = (uid.is_some() || session.is_some()).then(|| Login {
+            uid,
+            user: uid.and_then(|uid| self.users.name(uid)),
+            session,
+        });
+        Origin { process, cgroup, container, unit, slice, login, agent: None }
     }
 
     /// Follows a process that was moved to another cgroup. The first call counts as a move: since
@@ -352,7 +381,8 @@ impl Attribution {
         if let Some(now) = now.filter(|now| now.exe.is_some()) {
             self.insert(pid, &now, Some(cgroup_id));
         } else if origin.cgroup.is_none() {
-            let origin = self.in_cgroup(origin.process.clone(), None, Some(cgroup_id));
+            let login = origin.login.clone().unwrap_or_default();
+            let origin = self.in_cgroup(origin.process.clone(), login, None, Some(cgroup_id));
             if let Some(entry) = self.entries.get_mut(&pid) {
                 entry.origin = Arc::new(origin);
             }

@@ -21,6 +21,10 @@ pub(super) struct Snapshot {
     pub(super) name: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) uid: Option<u32>,
+    /// The audit login uid.
+    pub(super) login_uid: Option<u32>,
+    /// The audit session.
+    pub(super) session: Option<u32>,
     /// `/proc/PID/cgroup`, unparsed.
     pub(super) cgroup: Option<String>,
 }
@@ -58,6 +62,8 @@ pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
         name: read(&dir.join("comm")).ok().map(|comm| comm.trim_end_matches('\n').to_owned()),
         exe: exe(&dir.join("exe")),
         uid: read(&dir.join("status")).ok().as_deref().and_then(real_uid),
+        login_uid: audit(&dir.join("loginuid")),
+        session: audit(&dir.join("sessionid")),
         cgroup: read(&dir.join("cgroup")).ok(),
     };
     // Had the pid changed hands in between, the files would tell of two processes.
@@ -68,6 +74,12 @@ fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A number that the login set (pam_loginuid(8)); absent where nobody logged in and where the kernel has
+/// no audit.
+fn audit(file: &Path) -> Option<u32> {
+    read(file).ok()?.trim().parse().ok().filter(|number| *number != u32::MAX)
 }
 
 /// The target of `/proc/PID/exe`; kernel threads and processes of others may have none to show.
@@ -108,6 +120,16 @@ mod tests {
     fn real_uid_is_the_first_of_four() {
         assert_eq!(real_uid("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"), Some(1000));
         assert_eq!(real_uid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn nobody_logged_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let after = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            audit(file.path())
+        };
+        assert_eq!([after("1000"), after("4294967295"), after("")], [Some(1000), None, None]);
     }
 
     #[test]
