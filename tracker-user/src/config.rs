@@ -9,6 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    attribution::AgentRoots,
     cli::RunArgs,
     export::{OriginLabel, OriginLabelError, check_names},
     provider::{Estimates, Gateway},
@@ -33,6 +34,16 @@ pub struct Config {
     pub usage: UsageConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
     pub gateway: Vec<Gateway>,
+    /// Whose calls they are.
+    pub attribution: AttributionConfig,
+}
+
+/// `[attribution]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttributionConfig {
+    /// What the calls of a whole tree of processes are added up to.
+    pub agents: AgentRoots,
 }
 
 /// `[capture]`
@@ -205,7 +216,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _ } = self;
+        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())

@@ -23,4 +23,5 @@ pub mod doctor;
 pub mod export;
 mod pattern;
 pub mod provider;
+mod recent;
 pub mod stream;

@@ -24,6 +24,11 @@ impl TryFrom<String> for Pattern {
 }
 
 impl Pattern {
+    /// Whether that character is in it.
+    pub(crate) fn has(&self, character: char) -> bool {
+        self.0.contains(character)
+    }
+
     /// In time proportional to the product of both lengths at most, which are bounded.
     pub(crate) fn fits(&self, value: &str) -> bool {
         let Some((start, rest)) = self.0.split_once('*') else { return self.0 == value };

@@ -3,6 +3,7 @@
 //! A process is read from `/proc` when it is first seen, so that one that has exited is still
 //! named. What cannot be learnt is absent, never guessed.
 
+mod agents;
 mod cgroup;
 mod container;
 mod crun;
@@ -12,5 +13,6 @@ mod procfs;
 mod systemd;
 mod users;
 
+pub use agents::{AgentRoots, AgentRootsError, Agents};
 pub use origin::{Agent, Container, Login, Origin, Process};
 pub use processes::{Attribution, Config, Counters, Programs};

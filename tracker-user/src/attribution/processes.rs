@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    agents::Agents,
     cgroup, container, crun,
     origin::{Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
@@ -84,6 +85,8 @@ pub struct Attribution {
     config: Config,
     /// Asked where `/proc` is too late.
     programs: Option<Box<dyn Programs>>,
+    /// Asked for whom a process works.
+    agents: Option<Agents>,
     entries: HashMap<u32, Entry>,
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
@@ -122,6 +125,7 @@ impl Attribution {
             counters: Counters::default(),
             clock: 0,
             programs: None,
+            agents: None,
             config,
         }
     }
@@ -130,6 +134,12 @@ impl Attribution {
     #[must_use]
     pub fn with_programs(self, programs: impl Programs + 'static) -> Self {
         Self { programs: Some(Box::new(programs)), ..self }
+    }
+
+    /// Says for whom processes work, as `agents` knows it.
+    #[must_use]
+    pub fn with_agents(self, agents: Agents) -> Self {
+        Self { agents: Some(agents), ..self }
     }
 
     /// A process was first seen to map a TLS library: it is read now, while it is there.
@@ -172,7 +182,9 @@ impl Attribution {
                     // What was learnt of it before, unless that was another process.
                     if !self.entries.get(&pid).is_some_and(known) {
                         self.counters.too_late += 1;
-                        let origin = self.as_the_kernel_says(opened);
+                        let mut origin = self.as_the_kernel_says(opened);
+                        self.add_agent(&mut origin, opened.at);
+                        let origin = Arc::new(origin);
                         if now.is_none() {
                             self.insert_gone(pid, Arc::clone(&origin), opened.cgroup_id);
                         }
@@ -186,16 +198,31 @@ impl Attribution {
         }
         // An exec may have been over before it could be read, or only a zombie was left to read.
         self.fill_in(pid, opened);
-        self.origin(pid, opened.cgroup_id)
+        let mut origin = self.origin(pid, opened.cgroup_id);
+        if self.agents.is_some() {
+            self.add_agent(Arc::make_mut(&mut origin), opened.at);
+        }
+        origin
     }
 
-    /// Adds to an origin what was not known yet when it was handed out. `at` is a time at which the
-    /// process made the call.
-    pub fn complete(&self, origin: &mut Origin, at: Timestamp) {
+    /// Says for whom it works; whether more may be known soon.
+    fn add_agent(&self, origin: &mut Origin, at: Timestamp) -> bool {
+        let Some(agents) = &self.agents else { return false };
+        let (agent, more) = agents.of(origin.process.pid, at);
+        // What was known once of a process that is forgotten by now stays.
+        origin.agent = agent.or(origin.agent.take());
+        more
+    }
+
+    /// Adds to an origin what was not known yet when it was handed out, and says whether nothing more can be
+    /// expected soon. `at` is a time at which the process made the call.
+    pub fn complete(&self, origin: &mut Origin, at: Timestamp) -> bool {
+        let more = self.add_agent(origin, at);
         let process = &mut origin.process;
         if let (None, Some(comm)) = (&process.exe, &process.name) {
             process.exe = self.exe(process.pid, comm, at);
         }
+        !more && (process.exe.is_some() || process.name.is_none())
     }
 
     /// Whose call it is, by pid and the cgroup v2 id that the kernel saw at the call.
@@ -310,7 +337,7 @@ impl Attribution {
     }
 
     /// Only what the kernel said at the call.
-    fn as_the_kernel_says(&mut self, opened: &Opened) -> Arc<Origin> {
+    fn as_the_kernel_says(&mut self, opened: &Opened) -> Origin {
         let process = Process {
             pid: opened.connection.tgid,
             name: Some(opened.comm.clone()).filter(|comm| !comm.is_empty()),
@@ -318,7 +345,7 @@ impl Attribution {
             uid: Some(opened.uid),
             user: self.users.name(opened.uid),
         };
-        Arc::new(self.in_cgroup(process, Login::default(), None, Some(opened.cgroup_id)))
+        self.in_cgroup(process, Login::default(), None, Some(opened.cgroup_id))
     }
 
     /// Fills what could not be read with what the kernel said. Whose it is can have changed since: a service

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    attribution::{self, Attribution},
+    attribution::{self, Agents, Attribution},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
         KernelConfig, KernelLog, PlanId, Ring, Timestamp, Verdict, Verdicts,
@@ -154,12 +154,19 @@ async fn serve(
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let discovery_config = discovery_config(config);
     let programs = discovery_config.programs.clone();
+    let attribution_config = attribution::Config::default();
+    let agents = Agents::new(config.attribution.agents.clone(), attribution_config.proc_root.clone());
+    let told = agents.clone();
     let discovery = tokio::task::spawn_blocking(move || {
-        Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| {
-            if let ProcessEvent::Seen { pid } = event {
-                // Full: the process is looked at with its first call instead.
-                let _ = notices_in.try_send(pid);
-            }
+        Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| match event {
+            // Full: the process is looked at with its first call instead.
+            ProcessEvent::Seen { pid } => _ = notices_in.try_send(pid),
+            ProcessEvent::Gone { .. } => {}
+            ProcessEvent::Forked { pid, parent, at } => told.forked(pid, parent, at),
+            ProcessEvent::Executed { pid, comm, at } => told.executed(pid, &comm, at),
+            ProcessEvent::Ended { pid, at } => told.ended(pid, at),
+            ProcessEvent::Lost => told.lost(),
+            ProcessEvent::ToldUpTo(at) => told.told_up_to(at),
         })
     });
 
@@ -170,7 +177,7 @@ async fn serve(
     );
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
-        Attribution::new(attribution::Config::default()).with_programs(programs),
+        Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );

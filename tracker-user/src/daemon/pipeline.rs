@@ -26,9 +26,9 @@ const MAX_CONNECTIONS: usize = 1 << 20;
 /// How long a connection that was given up is remembered, so that what the kernel had sent before
 /// it heard of it does not make it anew, nanoseconds.
 const FORGET_AFTER: u64 = 5_000_000_000;
-/// How long a record may wait for the executable of a process that is gone, nanoseconds. It is known as
-/// soon as discovery has read of the process's end.
-const WAIT_FOR_EXE: u64 = 100_000_000;
+/// How long a record may wait for the executable of a process that is gone, or for the agent of one that has
+/// just begun, nanoseconds. They are known as soon as discovery has read what the kernel tells of it.
+const WAIT_FOR_ORIGIN: u64 = 100_000_000;
 /// How long a response may wait for the request that it answers, nanoseconds: for as long as a thread that
 /// wrote may have to wait for a processor, and a tick.
 const WAIT_FOR_REQUEST: u64 = 1_000_000_000;
@@ -94,7 +94,7 @@ pub(crate) struct Pipeline<V> {
     forget: VecDeque<(Timestamp, ConnectionId)>,
     /// Connections on which a response waits for its request, and since when.
     early: VecDeque<(Timestamp, ConnectionId)>,
-    /// Records that lack only the executable, and since when.
+    /// Records that lack only the executable or the agent, and since when.
     waiting: VecDeque<(Timestamp, Record)>,
     counters: Counters,
     unknown_hosts: UnknownHosts,
@@ -163,7 +163,7 @@ impl<V: SetVerdict> Pipeline<V> {
     /// What is due now and then.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.clock.refresh();
-        self.release(now, WAIT_FOR_EXE);
+        self.release(now, WAIT_FOR_ORIGIN);
         self.stop_waiting(now);
         while let Some(&(at, connection)) = self.forget.front()
             && now.0.saturating_sub(at.0) >= FORGET_AFTER
@@ -381,9 +381,7 @@ impl<V: SetVerdict> Pipeline<V> {
     /// Adds what was not known yet at the first sight of the connection, and says whether there is
     /// nothing to wait for.
     fn complete(&self, record: &mut Record) -> bool {
-        self.attribution.complete(&mut record.origin, record.call.started);
-        let process = &record.origin.process;
-        process.exe.is_some() || process.name.is_none()
+        self.attribution.complete(&mut record.origin, record.call.started)
     }
 
     /// Delivers the waiting records that are complete, or that have waited for so many nanoseconds.

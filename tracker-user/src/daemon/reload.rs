@@ -28,13 +28,14 @@ pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog) {
 
 /// The sections that differ and cannot be taken over.
 fn needs_restart(running: &Config, read: &Config) -> impl Iterator<Item = &'static str> {
-    let Config { capture, discovery, metrics, events, usage, gateway: _ } = read;
+    let Config { capture, discovery, metrics, events, usage, gateway: _, attribution } = read;
     [
         ("capture", *capture != running.capture),
         ("discovery", *discovery != running.discovery),
         ("metrics", *metrics != running.metrics),
         ("events", *events != running.events),
         ("usage", *usage != running.usage),
+        ("attribution", *attribution != running.attribution),
     ]
     .into_iter()
     .filter_map(|(section, differs)| differs.then_some(section))
