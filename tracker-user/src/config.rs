@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    attribution::AgentRoots,
+    attribution::{AgentRoots, Filter},
     cli::RunArgs,
     export::{OriginLabel, OriginLabelError, check_names},
     provider::{Estimates, Gateway},
@@ -36,6 +36,8 @@ pub struct Config {
     pub gateway: Vec<Gateway>,
     /// Whose calls they are.
     pub attribution: AttributionConfig,
+    /// Whose calls are watched; read anew on SIGHUP.
+    pub filter: Vec<Filter>,
 }
 
 /// `[attribution]`
@@ -216,7 +218,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution: _ } = self;
+        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution: _, filter: _ } =
+            self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())

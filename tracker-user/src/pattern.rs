@@ -24,9 +24,10 @@ impl TryFrom<String> for Pattern {
 }
 
 impl Pattern {
-    /// Whether that character is in it.
-    pub(crate) fn has(&self, character: char) -> bool {
-        self.0.contains(character)
+    /// Fits the whole path where there is a slash in the pattern, else the file's name.
+    pub(crate) fn fits_path(&self, path: &str) -> bool {
+        let whole = self.0.contains('/');
+        self.fits(if whole { path } else { path.rsplit('/').next().unwrap_or(path) })
     }
 
     /// In time proportional to the product of both lengths at most, which are bounded.
@@ -66,6 +67,13 @@ mod tests {
         ] {
             assert_eq!(Pattern(pattern.to_owned()).fits(value), fits, "{pattern} {value}");
         }
+    }
+
+    #[test]
+    fn a_path_is_whole_or_its_end() {
+        let fits = |pattern: &str| Pattern(pattern.to_owned()).fits_path("/usr/bin/curl");
+        assert_eq!(["curl", "c*", "/usr/*", "/usr/bin/curl"].map(fits), [true; 4]);
+        assert_eq!(["/curl", "bin*", "usr", "bin/curl"].map(fits), [false; 4]);
     }
 
     #[test]

@@ -105,9 +105,8 @@ impl TryFrom<BTreeMap<String, Vec<Pattern>>> for AgentRoots {
 impl AgentRoots {
     /// The root that goes by that name or path.
     fn called(&self, text: &str) -> Option<&Arc<str>> {
-        let file = text.rsplit('/').next().unwrap_or(text);
-        let fits = |pattern: &Pattern| pattern.fits(if pattern.has('/') { text } else { file });
-        self.0.iter().find(|(_, patterns)| patterns.iter().any(fits)).map(|(name, _)| name)
+        let is = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fits_path(text));
+        self.0.iter().find(|(_, patterns)| is(patterns)).map(|(name, _)| name)
     }
 
     /// The root that a program is.

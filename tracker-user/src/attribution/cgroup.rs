@@ -143,6 +143,12 @@ impl Paths {
         found
     }
 
+    /// The id of a cgroup that exists.
+    pub(super) fn id(&self, path: &str) -> Option<u64> {
+        let directory = self.mount.as_ref()?.join(path.strip_prefix('/')?);
+        Some(std::os::unix::fs::MetadataExt::ino(&fs::metadata(directory).ok()?))
+    }
+
     /// Remembers what was learnt elsewhere.
     pub(super) fn learn(&mut self, id: u64, path: String) {
         if self.known.len() >= self.limits.known {
@@ -300,6 +306,7 @@ mod tests {
         let mut paths = Paths::new(Some(mount.clone()), Limits::default());
         let found = paths.get(id);
         let handle = by_handle(&mount, id);
+        assert_eq!(paths.id(&format!("/{name}")), Some(id));
         fs::remove_dir(&dir).unwrap();
         assert_eq!(found, Some(format!("/{name}")));
         assert_eq!(paths.get(id), Some(format!("/{name}")), "remembered");

@@ -7,6 +7,7 @@ mod agents;
 mod cgroup;
 mod container;
 mod crun;
+mod filter;
 mod origin;
 mod processes;
 mod procfs;
@@ -14,5 +15,7 @@ mod systemd;
 mod users;
 
 pub use agents::{AgentRoots, AgentRootsError, Agents};
+pub use filter::{Action, Filter, Filters};
+pub(crate) use filter::{Basis, Decision, decide, decide_finally};
 pub use origin::{Agent, Container, Login, Origin, Process};
 pub use processes::{Attribution, Config, Counters, Programs};

@@ -256,6 +256,32 @@ impl Attribution {
         Arc::clone(&entry.origin)
     }
 
+    /// What is known of a process that was there when it was last looked at.
+    pub(crate) fn living(&self, pid: u32) -> Option<&Arc<Origin>> {
+        self.entries.get(&pid).filter(|entry| entry.gone.is_none()).map(|entry| &entry.origin)
+    }
+
+    /// All of which that is so.
+    pub(crate) fn all_living(&self) -> Vec<u32> {
+        let living = self.entries.iter().filter(|(_, entry)| entry.gone.is_none());
+        living.map(|(pid, _)| *pid).collect()
+    }
+
+    /// Whether a process is still the one that is known, and runs the same program.
+    pub(crate) fn is_unchanged(&self, pid: u32) -> bool {
+        let now = procfs::snapshot(&self.config.proc_root, pid);
+        now.is_some_and(|now| {
+            self.entries
+                .get(&pid)
+                .is_some_and(|entry| entry.start == Some(now.start) && entry.origin.process.exe == now.exe)
+        })
+    }
+
+    /// The v2 id of the cgroup with that path, where it is in that hierarchy.
+    pub(crate) fn cgroup_id(&self, path: &str) -> Option<u64> {
+        self.paths.id(path)
+    }
+
     /// A process exited. It is remembered for the grace time.
     pub fn gone(&mut self, pid: u32) {
         self.forget_the_gone();
