@@ -51,6 +51,29 @@ pub struct CallLine {
     pub process: Process,
     pub cgroup: Option<String>,
     pub container: Option<Container>,
+    pub unit: Option<String>,
+    pub slice: Option<String>,
+    pub login: Option<Login>,
+    pub agent: Option<Agent>,
+}
+
+/// `login`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct Login {
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub session: Option<String>,
+}
+
+/// `agent`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct Agent {
+    pub name: String,
+    pub pid: u32,
 }
 
 /// `process`

@@ -61,4 +61,6 @@ counters! {
     UnpairedBytes,
     /// Notices (opened, closed, exec, exit) lost because the ring was full.
     NoticesLost,
+    /// Connections ignored from their first byte on, because of whose they are.
+    Filtered,
 }

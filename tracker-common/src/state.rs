@@ -55,6 +55,31 @@ pub mod verdict {
     pub const IGNORE: u32 = 2;
 }
 
+/// Whose connections are ignored from their first byte on, as the operator wants it: the keys of the `IGNORED`
+/// map, which user space fills.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeKey {
+    /// One of [`scope`].
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// What it says depends on the kind.
+    pub id: u64,
+}
+
+/// Kinds of [`ScopeKey`].
+pub mod scope {
+    /// `id` is a thread group id. Goes when that process executes a program or exits.
+    pub const PROCESS: u32 = 1;
+    /// `id` is a cgroup v2 id.
+    pub const CGROUP: u32 = 2;
+    /// `id` is a real user id in the initial user namespace.
+    pub const USER: u32 = 3;
+}
+
+// SAFETY: `repr(C)`, integers only, 4 + 4 + 8 bytes without padding.
+unsafe impl Plain for ScopeKey {}
 // SAFETY: `repr(C)`, integers only, 4 + 4 + 8 bytes without padding.
 unsafe impl Plain for ConnectionKey {}
 // SAFETY: `repr(C)`, integers only, 2 * 4 + 2 * 8 bytes without padding.
@@ -62,6 +87,9 @@ unsafe impl Plain for GoCallKey {}
 // SAFETY: `repr(C)`, integers only, 4 + 4 + 16 + 8 bytes without padding.
 unsafe impl Plain for Connection {}
 
+// SAFETY: as for `Plain`.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for ScopeKey {}
 // SAFETY: as for `Plain`.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for ConnectionKey {}

@@ -451,8 +451,6 @@ fn misread(call: &Call) {
 fn moved(call: &mut Call) {
     // SAFETY: takes no argument.
     call.timestamp = unsafe { bpf_ktime_get_ns() };
-    count(Counter::Calls, 1);
-    count(Counter::Bytes, call.transferred);
     if connection::advance(call) {
         deliver::deliver(call);
     }

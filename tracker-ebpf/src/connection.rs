@@ -2,17 +2,22 @@
 
 use core::ptr;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_get_current_uid_gid, generated::bpf_get_current_cgroup_id},
+    macros::uprobe,
+    programs::ProbeContext,
+};
 use tracker_common::{
     Counter, cookie, record,
-    state::{Connection, ConnectionKey, verdict},
+    state::{Connection, ConnectionKey, ScopeKey, scope, verdict},
 };
 
 use crate::{
     atomic,
     call::{Call, current_thread},
     deliver,
-    maps::{CONNECTIONS, VERDICTS, count, next_generation},
+    maps::{CONNECTIONS, IGNORED, VERDICTS, count, next_generation},
     registers,
 };
 
@@ -20,14 +25,16 @@ use crate::{
 /// know by then that they are copied for nothing.
 const UNDECIDED_BYTES: u64 = 32 << 10;
 
-/// Moves the connection of a call on by what the call transferred, and notes in the call where that
-/// began; `false` where it is not to be delivered.
+/// Counts what a call transferred, moves its connection on by that, and notes in the call where that began;
+/// `false` where it is not to be delivered.
 #[inline(never)]
 pub(crate) fn advance(call: &mut Call) -> bool {
     let known = CONNECTIONS.get_ptr_mut(&call.connection).unwrap_or_else(|| open(call));
     // SAFETY: null or a map value. What more than one thread may change at a time is a position,
     // and that is changed atomically.
     let Some(connection) = (unsafe { known.as_mut() }) else {
+        count(Counter::Calls, 1);
+        count(Counter::Bytes, call.transferred);
         count(Counter::ConnectionsFull, 1);
         count(Counter::ConnectionsFullBytes, call.transferred);
         return false;
@@ -38,6 +45,8 @@ pub(crate) fn advance(call: &mut Call) -> bool {
     if connection.verdict == verdict::IGNORE {
         return false;
     }
+    count(Counter::Calls, 1);
+    count(Counter::Bytes, call.transferred);
     let position = if call.cookie.direction() == cookie::READ {
         &raw mut connection.offsets[1]
     } else {
@@ -60,10 +69,37 @@ pub(crate) fn advance(call: &mut Call) -> bool {
 /// The call's connection, new; null where it cannot be stored.
 #[inline(never)]
 fn open(call: &Call) -> *mut Connection {
-    let fresh =
-        Connection { generation: next_generation(), verdict: verdict::UNKNOWN, offsets: [0; 2], reported: 0 };
+    let verdict = if is_filtered() { verdict::IGNORE } else { verdict::UNKNOWN };
+    let fresh = Connection { generation: next_generation(), verdict, offsets: [0; 2], reported: 0 };
     let _ = CONNECTIONS.insert(&call.connection, &fresh, u64::from(BPF_NOEXIST));
     CONNECTIONS.get_ptr_mut(&call.connection).unwrap_or(ptr::null_mut())
+}
+
+/// Whether the operator wants nothing of whoever makes this call; counted.
+#[inline(never)]
+fn is_filtered() -> bool {
+    // SAFETY: takes no argument.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    let filtered = is_ignored(scope::PROCESS, current_thread() >> 32)
+        || is_ignored(scope::CGROUP, cgroup)
+        || is_ignored(scope::USER, bpf_get_current_uid_gid() & 0xffff_ffff);
+    if filtered {
+        count(Counter::Filtered, 1);
+    }
+    filtered
+}
+
+#[inline(never)]
+fn is_ignored(kind: u32, id: u64) -> bool {
+    let key = ScopeKey { kind, reserved: 0, id };
+    IGNORED.get_ptr(&key).is_some()
+}
+
+/// A process is another program from now on, or gone: what was decided of it does not hold any more.
+#[inline(never)]
+pub(crate) fn decide_anew(tgid: u64) {
+    let key = ScopeKey { kind: scope::PROCESS, reserved: 0, id: tgid };
+    let _ = IGNORED.remove(&key);
 }
 
 /// Takes over what user space has decided, if it has.

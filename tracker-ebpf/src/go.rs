@@ -200,8 +200,6 @@ fn finish(call: &mut Call, moved: u64) {
     call.transferred = moved;
     // SAFETY: takes no argument.
     call.timestamp = unsafe { bpf_ktime_get_ns() };
-    count(Counter::Calls, 1);
-    count(Counter::Bytes, moved);
     if connection::advance(call) {
         deliver::deliver(call);
     }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracker_common::{
     Counter,
-    state::{Connection, ConnectionKey, GoCallKey},
+    state::{Connection, ConnectionKey, GoCallKey, ScopeKey},
 };
 
 use crate::{
@@ -38,6 +38,11 @@ pub(crate) static CONNECTIONS: LruHashMap<ConnectionKey, Connection> =
 /// recently used, so that verdicts that came too late go away.
 #[map]
 pub(crate) static VERDICTS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(64 << 10, 0);
+
+/// Whose connections are ignored: the keys count, the values have no meaning. Least recently used: what is
+/// forgotten is told to user space again with its next connection.
+#[map]
+pub(crate) static IGNORED: LruHashMap<ScopeKey, u32> = LruHashMap::with_max_entries(16 << 10, 0);
 
 /// The connections of the key contexts of aws-lc, by process and address of the context; 0 where that
 /// is not known. One that is evicted is not known any more.

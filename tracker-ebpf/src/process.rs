@@ -7,7 +7,7 @@ use tracker_common::record;
 
 use crate::{
     call::{READ_SLOT, current_thread},
-    deliver, log,
+    connection, deliver, log,
     maps::{CALLS, FRESH_CONTEXTS},
 };
 
@@ -19,6 +19,7 @@ fn process_exec(context: RawTracePointContext) -> i32 {
     let old_tid: u32 = context.arg(1);
     forget(thread);
     forget(thread & !0xffff_ffff | u64::from(old_tid));
+    connection::decide_anew(thread >> 32);
     deliver::notice(record::EXEC, 0, 0);
     log::exec(&context, thread);
     0
@@ -30,6 +31,7 @@ fn process_exit(_context: RawTracePointContext) -> i32 {
     let thread = current_thread();
     forget(thread);
     if (thread >> 32) as u32 == thread as u32 {
+        connection::decide_anew(thread >> 32);
         deliver::notice(record::EXIT, 0, 0);
     }
     0

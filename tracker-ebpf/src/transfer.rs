@@ -174,8 +174,6 @@ fn on_return(context: &RetProbeContext) {
             // SAFETY: takes no argument.
             call.timestamp = unsafe { bpf_ktime_get_ns() };
         }
-        count(Counter::Calls, 1);
-        count(Counter::Bytes, call.transferred);
         if connection::advance(call) {
             deliver::deliver(call);
         }

@@ -9,6 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    attribution::{AgentRoots, Filter},
     cli::RunArgs,
     export::{OriginLabel, OriginLabelError, check_names},
     provider::{Estimates, Gateway},
@@ -33,6 +34,18 @@ pub struct Config {
     pub usage: UsageConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
     pub gateway: Vec<Gateway>,
+    /// Whose calls they are.
+    pub attribution: AttributionConfig,
+    /// Whose calls are watched; read anew on SIGHUP.
+    pub filter: Vec<Filter>,
+}
+
+/// `[attribution]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttributionConfig {
+    /// What the calls of a whole tree of processes are added up to.
+    pub agents: AgentRoots,
 }
 
 /// `[capture]`
@@ -205,7 +218,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _ } = self;
+        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution: _, filter: _ } =
+            self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())

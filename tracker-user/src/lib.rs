@@ -21,5 +21,7 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 pub mod export;
+mod pattern;
 pub mod provider;
+mod recent;
 pub mod stream;

@@ -53,6 +53,11 @@ pub(super) fn path(proc_cgroup: &str) -> Option<String> {
     }
 }
 
+/// The path in systemd's own hierarchy of v1, which it keeps on hybrid hosts too.
+pub(super) fn systemd(proc_cgroup: &str) -> Option<&str> {
+    proc_cgroup.lines().find_map(|line| line.split_once(":name=systemd:")).map(|(_, path)| path)
+}
+
 /// Where the cgroup v2 hierarchy is mounted with its root, from the text of `/proc/self/mountinfo`.
 pub(super) fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
@@ -136,6 +141,12 @@ impl Paths {
             self.learn(id, path.clone());
         }
         found
+    }
+
+    /// The id of a cgroup that exists.
+    pub(super) fn id(&self, path: &str) -> Option<u64> {
+        let directory = self.mount.as_ref()?.join(path.strip_prefix('/')?);
+        Some(std::os::unix::fs::MetadataExt::ino(&fs::metadata(directory).ok()?))
     }
 
     /// Remembers what was learnt elsewhere.
@@ -295,6 +306,7 @@ mod tests {
         let mut paths = Paths::new(Some(mount.clone()), Limits::default());
         let found = paths.get(id);
         let handle = by_handle(&mount, id);
+        assert_eq!(paths.id(&format!("/{name}")), Some(id));
         fs::remove_dir(&dir).unwrap();
         assert_eq!(found, Some(format!("/{name}")));
         assert_eq!(paths.get(id), Some(format!("/{name}")), "remembered");

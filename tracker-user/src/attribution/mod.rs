@@ -3,13 +3,19 @@
 //! A process is read from `/proc` when it is first seen, so that one that has exited is still
 //! named. What cannot be learnt is absent, never guessed.
 
+mod agents;
 mod cgroup;
 mod container;
 mod crun;
+mod filter;
 mod origin;
 mod processes;
 mod procfs;
+mod systemd;
 mod users;
 
-pub use origin::{Container, Origin, Process};
+pub use agents::{AgentRoots, AgentRootsError, Agents};
+pub use filter::{Action, Filter, Filters};
+pub(crate) use filter::{Basis, Decision, decide, decide_finally};
+pub use origin::{Agent, Container, Login, Origin, Process};
 pub use processes::{Attribution, Config, Counters, Programs};

@@ -10,9 +10,11 @@ use std::{
 };
 
 use super::{
+    agents::Agents,
     cgroup, container, crun,
-    origin::{Origin, Process},
+    origin::{Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
+    systemd,
     users::{self, Users},
 };
 use crate::capture::{Opened, Timestamp};
@@ -83,6 +85,8 @@ pub struct Attribution {
     config: Config,
     /// Asked where `/proc` is too late.
     programs: Option<Box<dyn Programs>>,
+    /// Asked for whom a process works.
+    agents: Option<Agents>,
     entries: HashMap<u32, Entry>,
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
@@ -121,6 +125,7 @@ impl Attribution {
             counters: Counters::default(),
             clock: 0,
             programs: None,
+            agents: None,
             config,
         }
     }
@@ -129,6 +134,12 @@ impl Attribution {
     #[must_use]
     pub fn with_programs(self, programs: impl Programs + 'static) -> Self {
         Self { programs: Some(Box::new(programs)), ..self }
+    }
+
+    /// Says for whom processes work, as `agents` knows it.
+    #[must_use]
+    pub fn with_agents(self, agents: Agents) -> Self {
+        Self { agents: Some(agents), ..self }
     }
 
     /// A process was first seen to map a TLS library: it is read now, while it is there.
@@ -171,7 +182,9 @@ impl Attribution {
                     // What was learnt of it before, unless that was another process.
                     if !self.entries.get(&pid).is_some_and(known) {
                         self.counters.too_late += 1;
-                        let origin = self.as_the_kernel_says(opened);
+                        let mut origin = self.as_the_kernel_says(opened);
+                        self.add_agent(&mut origin, opened.at);
+                        let origin = Arc::new(origin);
                         if now.is_none() {
                             self.insert_gone(pid, Arc::clone(&origin), opened.cgroup_id);
                         }
@@ -185,16 +198,31 @@ impl Attribution {
         }
         // An exec may have been over before it could be read, or only a zombie was left to read.
         self.fill_in(pid, opened);
-        self.origin(pid, opened.cgroup_id)
+        let mut origin = self.origin(pid, opened.cgroup_id);
+        if self.agents.is_some() {
+            self.add_agent(Arc::make_mut(&mut origin), opened.at);
+        }
+        origin
     }
 
-    /// Adds to an origin what was not known yet when it was handed out. `at` is a time at which the
-    /// process made the call.
-    pub fn complete(&self, origin: &mut Origin, at: Timestamp) {
+    /// Says for whom it works; whether more may be known soon.
+    fn add_agent(&self, origin: &mut Origin, at: Timestamp) -> bool {
+        let Some(agents) = &self.agents else { return false };
+        let (agent, more) = agents.of(origin.process.pid, at);
+        // What was known once of a process that is forgotten by now stays.
+        origin.agent = agent.or(origin.agent.take());
+        more
+    }
+
+    /// Adds to an origin what was not known yet when it was handed out, and says whether nothing more can be
+    /// expected soon. `at` is a time at which the process made the call.
+    pub fn complete(&self, origin: &mut Origin, at: Timestamp) -> bool {
+        let more = self.add_agent(origin, at);
         let process = &mut origin.process;
         if let (None, Some(comm)) = (&process.exe, &process.name) {
             process.exe = self.exe(process.pid, comm, at);
         }
+        !more && (process.exe.is_some() || process.name.is_none())
     }
 
     /// Whose call it is, by pid and the cgroup v2 id that the kernel saw at the call.
@@ -205,7 +233,7 @@ impl Attribution {
             } else {
                 self.counters.too_late += 1;
                 let process = Process { pid, ..Process::default() };
-                let origin = self.in_cgroup(process, None, Some(cgroup_id));
+                let origin = self.in_cgroup(process, Login::default(), None, Some(cgroup_id));
                 self.insert_gone(pid, Arc::new(origin), cgroup_id);
             }
         }
@@ -213,13 +241,45 @@ impl Attribution {
         self.clock += 1;
         let Some(entry) = self.entries.get_mut(&pid) else { return Arc::default() };
         entry.used = self.clock;
-        if let (Some(uid), None) = (entry.origin.process.uid, &entry.origin.process.user) {
-            // Late answers arrive here.
-            if let Some(user) = self.users.name(uid) {
-                Arc::make_mut(&mut entry.origin).process.user = Some(user);
-            }
+        // Late answers arrive here.
+        if let (Some(uid), None) = (entry.origin.process.uid, &entry.origin.process.user)
+            && let Some(user) = self.users.name(uid)
+        {
+            Arc::make_mut(&mut entry.origin).process.user = Some(user);
+        }
+        if let Some(Login { uid: Some(uid), user: None, .. }) = entry.origin.login
+            && let Some(name) = self.users.name(uid)
+            && let Some(login) = &mut Arc::make_mut(&mut entry.origin).login
+        {
+            login.user = Some(name);
         }
         Arc::clone(&entry.origin)
+    }
+
+    /// What is known of a process that was there when it was last looked at.
+    pub(crate) fn living(&self, pid: u32) -> Option<&Arc<Origin>> {
+        self.entries.get(&pid).filter(|entry| entry.gone.is_none()).map(|entry| &entry.origin)
+    }
+
+    /// All of which that is so.
+    pub(crate) fn all_living(&self) -> Vec<u32> {
+        let living = self.entries.iter().filter(|(_, entry)| entry.gone.is_none());
+        living.map(|(pid, _)| *pid).collect()
+    }
+
+    /// Whether a process is still the one that is known, and runs the same program.
+    pub(crate) fn is_unchanged(&self, pid: u32) -> bool {
+        let now = procfs::snapshot(&self.config.proc_root, pid);
+        now.is_some_and(|now| {
+            self.entries
+                .get(&pid)
+                .is_some_and(|entry| entry.start == Some(now.start) && entry.origin.process.exe == now.exe)
+        })
+    }
+
+    /// The v2 id of the cgroup with that path, where it is in that hierarchy.
+    pub(crate) fn cgroup_id(&self, path: &str) -> Option<u64> {
+        self.paths.id(path)
     }
 
     /// A process exited. It is remembered for the grace time.
@@ -274,8 +334,9 @@ impl Attribution {
             uid: snapshot.uid,
             user: snapshot.uid.and_then(|uid| self.users.name(uid)),
         };
-        let path = snapshot.cgroup.as_deref().and_then(cgroup::path);
-        let origin = Arc::new(self.in_cgroup(process, path, cgroup_id));
+        let session = snapshot.session.map(|session| session.to_string());
+        let login = Login { uid: snapshot.login_uid, user: None, session };
+        let origin = Arc::new(self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id));
         self.remember(pid, Some(snapshot.start), origin, cgroup_id, None);
     }
 
@@ -302,7 +363,7 @@ impl Attribution {
     }
 
     /// Only what the kernel said at the call.
-    fn as_the_kernel_says(&mut self, opened: &Opened) -> Arc<Origin> {
+    fn as_the_kernel_says(&mut self, opened: &Opened) -> Origin {
         let process = Process {
             pid: opened.connection.tgid,
             name: Some(opened.comm.clone()).filter(|comm| !comm.is_empty()),
@@ -310,21 +371,25 @@ impl Attribution {
             uid: Some(opened.uid),
             user: self.users.name(opened.uid),
         };
-        Arc::new(self.in_cgroup(process, None, Some(opened.cgroup_id)))
+        self.in_cgroup(process, Login::default(), None, Some(opened.cgroup_id))
     }
 
-    /// Fills what could not be read with what the kernel said.
+    /// Fills what could not be read with what the kernel said. Whose it is can have changed since: a service
+    /// that begins as root goes on as somebody else, and that is who opened the connection.
     fn fill_in(&mut self, pid: u32, opened: &Opened) {
         let Some(entry) = self.entries.get(&pid) else { return };
         let Process { name, exe, uid, .. } = &entry.origin.process;
-        if name.is_some() && exe.is_some() && uid.is_some() {
+        if name.is_some() && exe.is_some() && *uid == Some(opened.uid) {
             return;
         }
         let late = if exe.is_none() { self.exe(pid, &opened.comm, opened.at) } else { None };
         let Some(entry) = self.entries.get_mut(&pid) else { return };
         let process = &mut Arc::make_mut(&mut entry.origin).process;
         process.name.get_or_insert_with(|| opened.comm.clone());
-        process.uid.get_or_insert(opened.uid);
+        if process.uid.replace(opened.uid) != Some(opened.uid) {
+            // Asked for where the origin is handed out.
+            process.user = None;
+        }
         process.exe = process.exe.take().or(late);
     }
 
@@ -332,12 +397,29 @@ impl Attribution {
         Some(self.programs.as_ref()?.exe(pid, comm, at)?.to_string())
     }
 
-    fn in_cgroup(&mut self, process: Process, path: Option<String>, cgroup_id: Option<u64>) -> Origin {
-        let cgroup = path.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
+    /// `cgroups` is `/proc/PID/cgroup`, where it could be read.
+    fn in_cgroup(
+        &mut self,
+        process: Process,
+        login: Login,
+        cgroups: Option<&str>,
+        cgroup_id: Option<u64>,
+    ) -> Origin {
+        let cgroup = cgroups.and_then(cgroup::path);
+        let cgroup = cgroup.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
         let container = cgroup.as_deref().and_then(|path| {
             container::container(path).or_else(|| crun::container(&self.config.crun_state, path))
         });
-        Origin { process, cgroup, container }
+        let place = cgroup.as_deref().map(systemd::Place::of).filter(|place| place.unit.is_some());
+        let place = place.or_else(|| Some(systemd::Place::of(cgroup::systemd(cgroups?)?)));
+        let systemd::Place { unit, slice, session, owner } = place.unwrap_or_default();
+        let (uid, session) = (login.uid.or(owner), session.or(login.session));
+        let login = (uid.is_some() || session.is_some()).then(|| Login {
+            uid,
+            user: uid.and_then(|uid| self.users.name(uid)),
+            session,
+        });
+        Origin { process, cgroup, container, unit, slice, login, agent: None }
     }
 
     /// Follows a process that was moved to another cgroup. The first call counts as a move: since
@@ -352,7 +434,8 @@ impl Attribution {
         if let Some(now) = now.filter(|now| now.exe.is_some()) {
             self.insert(pid, &now, Some(cgroup_id));
         } else if origin.cgroup.is_none() {
-            let origin = self.in_cgroup(origin.process.clone(), None, Some(cgroup_id));
+            let login = origin.login.clone().unwrap_or_default();
+            let origin = self.in_cgroup(origin.process.clone(), login, None, Some(cgroup_id));
             if let Some(entry) = self.entries.get_mut(&pid) {
                 entry.origin = Arc::new(origin);
             }

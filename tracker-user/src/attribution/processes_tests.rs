@@ -161,6 +161,55 @@ fn a_reused_pid_moves_no_call_to_another_program() {
 }
 
 #[test]
+fn whose_it_is_when_the_connection_opens() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "daemon", ticks(5), "/a");
+    attribution.observe(10);
+    let who = |origin: &Origin| (origin.process.uid, origin.process.user.clone());
+    let root = (Some(0), Some("root".to_owned()));
+    assert_eq!(who(&attribution.opened(&opened(10, "daemon", 6))), root);
+    // It has changed its user since.
+    let later = Opened { uid: 4_000_000_001, ..opened(10, "daemon", 7) };
+    assert_eq!(who(&attribution.opened(&later)), (Some(4_000_000_001), None));
+    assert_eq!(who(&attribution.opened(&opened(10, "daemon", 8))), root);
+}
+
+#[test]
+fn units_slices_and_logins() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    host.start(10, "python3", ticks(5), "/user.slice/user-0.slice/session-7.scope");
+    let origin = attribution.origin(10, 1);
+    assert_eq!(
+        (origin.unit.as_deref(), origin.slice.as_deref()),
+        (Some("session-7.scope"), Some("user-0.slice"))
+    );
+    let login = |uid: u32, user: &str, session: &str| {
+        Some(Login { uid: Some(uid), user: Some(user.to_owned()), session: Some(session.to_owned()) })
+    };
+    assert_eq!(origin.login, login(0, "root", "7"), "no audit: the slice and the scope tell");
+
+    // `sudo` in a service of the user's own manager, with audit.
+    let manager = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service";
+    host.start(11, "sudo", ticks(5), manager);
+    fs::write(host.dir.path().join("11/loginuid"), "0").unwrap();
+    fs::write(host.dir.path().join("11/sessionid"), "9\n").unwrap();
+    let origin = attribution.origin(11, 2);
+    assert_eq!(
+        (origin.unit.as_deref(), origin.slice.as_deref()),
+        (Some("x.service"), Some("user-1000.slice"))
+    );
+    assert_eq!(origin.login, login(0, "root", "9"));
+
+    // A hybrid host where something else is in the v2 hierarchy.
+    host.start(12, "x", ticks(5), "/elsewhere\n1:name=systemd:/system.slice/x.service");
+    let origin = attribution.origin(12, 3);
+    assert_eq!((origin.cgroup.as_deref(), origin.unit.as_deref()), (Some("/elsewhere"), Some("x.service")));
+    assert_eq!(origin.login, None);
+}
+
+#[test]
 fn a_lost_exit_is_noticed_at_the_next_look() {
     let host = Host::new();
     let mut attribution = Attribution::new(host.config());

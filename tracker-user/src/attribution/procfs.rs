@@ -13,6 +13,8 @@ use crate::capture::Timestamp;
 
 /// No file read here is longer in practice; a hostile one does not get to be.
 const MAX_FILE: u64 = 64 * 1024;
+/// Enough for the options of an interpreter and the path of its script, bytes.
+const MAX_ARGUMENTS: u64 = 4096;
 
 /// One look at one process.
 #[derive(Debug)]
@@ -21,8 +23,24 @@ pub(super) struct Snapshot {
     pub(super) name: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) uid: Option<u32>,
+    /// The audit login uid.
+    pub(super) login_uid: Option<u32>,
+    /// The audit session.
+    pub(super) session: Option<u32>,
     /// `/proc/PID/cgroup`, unparsed.
     pub(super) cgroup: Option<String>,
+}
+
+/// What a process runs, and whose child it is.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) start: StartTime,
+    /// 0 for what the kernel started.
+    pub(super) parent: u32,
+    pub(super) comm: String,
+    pub(super) exe: Option<String>,
+    /// The first arguments; nobody may keep them, since there are secrets among such.
+    pub(super) arguments: Vec<String>,
 }
 
 /// When a process started, in clock ticks since boot. With the pid it identifies a process for good.
@@ -31,16 +49,22 @@ pub(super) struct StartTime(u64);
 
 impl StartTime {
     /// Whether the process began after `at`, which then belongs to an earlier owner of its pid.
-    ///
-    /// The start time counts suspended time (`CLOCK_BOOTTIME`), the event's timestamp does not
-    /// (`CLOCK_MONOTONIC`), and the start is cut to whole ticks, which can only make it earlier.
     pub(super) fn is_after(self, at: Timestamp) -> bool {
+        self.monotonic() > at
+    }
+
+    /// The start on the clock of events, at most a tick too early and never too late.
+    ///
+    /// It counts suspended time (`CLOCK_BOOTTIME`), an event's timestamp does not (`CLOCK_MONOTONIC`), and it
+    /// is cut to whole ticks.
+    pub(super) fn monotonic(self) -> Timestamp {
+        /// The two clocks are read one after the other.
+        const SLACK: u64 = 1_000_000;
         let suspended = nanos(ClockId::Boottime).saturating_sub(nanos(ClockId::Monotonic));
         let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
         let start = u128::from(self.0) * 1_000_000_000 / u128::from(ticks_per_second);
-        // The two clocks are read one after the other.
-        const SLACK: u128 = 1_000_000;
-        start > u128::from(at.0) + u128::from(suspended) + SLACK
+        let start = u64::try_from(start).unwrap_or(u64::MAX);
+        Timestamp(start.saturating_sub(suspended).saturating_sub(SLACK))
     }
 }
 
@@ -58,16 +82,46 @@ pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
         name: read(&dir.join("comm")).ok().map(|comm| comm.trim_end_matches('\n').to_owned()),
         exe: exe(&dir.join("exe")),
         uid: read(&dir.join("status")).ok().as_deref().and_then(real_uid),
+        login_uid: audit(&dir.join("loginuid")),
+        session: audit(&dir.join("sessionid")),
         cgroup: read(&dir.join("cgroup")).ok(),
     };
     // Had the pid changed hands in between, the files would tell of two processes.
     (start_time(&read(&dir.join("stat")).ok()?)? == start).then_some(snapshot)
 }
 
+/// Reads what a process runs; `None` where it is gone.
+pub(super) fn program(proc_root: &Path, pid: u32) -> Option<Program> {
+    let dir = proc_root.join(pid.to_string());
+    let stat = read(&dir.join("stat")).ok()?;
+    let program = Program {
+        start: start_time(&stat)?,
+        parent: parent(&stat)?,
+        comm: read(&dir.join("comm")).ok()?.trim_end_matches('\n').to_owned(),
+        exe: exe(&dir.join("exe")),
+        arguments: read_up_to(&dir.join("cmdline"), MAX_ARGUMENTS)
+            .ok()?
+            .split_terminator('\0')
+            .map(str::to_owned)
+            .collect(),
+    };
+    (start_time(&read(&dir.join("stat")).ok()?)? == program.start).then_some(program)
+}
+
 fn read(path: &Path) -> io::Result<String> {
+    read_up_to(path, MAX_FILE)
+}
+
+fn read_up_to(path: &Path, limit: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A number that the login set (pam_loginuid(8)); absent where nobody logged in and where the kernel has
+/// no audit.
+fn audit(file: &Path) -> Option<u32> {
+    read(file).ok()?.trim().parse().ok().filter(|number| *number != u32::MAX)
 }
 
 /// The target of `/proc/PID/exe`; kernel threads and processes of others may have none to show.
@@ -82,6 +136,12 @@ fn exe(link: &Path) -> Option<String> {
 fn start_time(stat: &str) -> Option<StartTime> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok().map(StartTime)
+}
+
+/// Field 4 of `/proc/PID/stat`.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// `Uid:` of `/proc/PID/status`: real, effective, saved set, file system.
@@ -108,6 +168,16 @@ mod tests {
     fn real_uid_is_the_first_of_four() {
         assert_eq!(real_uid("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"), Some(1000));
         assert_eq!(real_uid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn nobody_logged_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let after = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            audit(file.path())
+        };
+        assert_eq!([after("1000"), after("4294967295"), after("")], [Some(1000), None, None]);
     }
 
     #[test]

@@ -50,6 +50,17 @@ pub enum CaptureEvent {
     },
 }
 
+/// Whose connections are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of one process, by its thread group id, until it executes a program or exits.
+    Process(u32),
+    /// Those made in a cgroup, by its v2 id, not in those below it.
+    Cgroup(u64),
+    /// Those made as a user, by the real id in the initial user namespace.
+    User(u32),
+}
+
 /// What user space has decided about a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Verdict {

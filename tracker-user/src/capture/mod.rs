@@ -9,7 +9,7 @@ pub mod locate;
 mod ring;
 
 pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};
-pub use event::{CaptureEvent, Opened, Verdict};
+pub use event::{CaptureEvent, Opened, Scope, Verdict};
 pub use hook::{
     AeadFunction, CountAt, Exit, Hook, HookKind, HookPlan, Layout, PlanId, Proof, Returns, Transferred, Trust,
 };

@@ -4,6 +4,7 @@
 //! ring buffer and the sinks, in order) and the event log's writer; the metrics page is served beside.
 
 mod clock;
+mod filtering;
 mod pipeline;
 mod proof;
 mod reload;
@@ -13,6 +14,7 @@ mod verdict;
 
 use std::{
     collections::HashSet,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -26,10 +28,10 @@ use tokio::{
 };
 
 use crate::{
-    attribution::{self, Attribution},
+    attribution::{self, Agents, Attribution, Filters},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
-        KernelConfig, KernelLog, PlanId, Ring, Timestamp, Verdict, Verdicts,
+        KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Departure, Discovery, ProcessEvent},
     },
     cli::RunArgs,
@@ -154,12 +156,19 @@ async fn serve(
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let discovery_config = discovery_config(config);
     let programs = discovery_config.programs.clone();
+    let attribution_config = attribution::Config::default();
+    let agents = Agents::new(config.attribution.agents.clone(), attribution_config.proc_root.clone());
+    let told = agents.clone();
     let discovery = tokio::task::spawn_blocking(move || {
-        Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| {
-            if let ProcessEvent::Seen { pid } = event {
-                // Full: the process is looked at with its first call instead.
-                let _ = notices_in.try_send(pid);
-            }
+        Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| match event {
+            // Full: the process is looked at with its first call instead.
+            ProcessEvent::Seen { pid } => _ = notices_in.try_send(pid),
+            ProcessEvent::Gone { .. } => {}
+            ProcessEvent::Forked { pid, parent, at } => told.forked(pid, parent, at),
+            ProcessEvent::Executed { pid, comm, at } => told.executed(pid, &comm, at),
+            ProcessEvent::Ended { pid, at } => told.ended(pid, at),
+            ProcessEvent::Lost => told.lost(),
+            ProcessEvent::ToldUpTo(at) => told.told_up_to(at),
         })
     });
 
@@ -168,9 +177,11 @@ async fn serve(
     let catalog = Arc::new(
         Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
     );
+    let filters = Filters::new(config.filter.clone());
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
-        Attribution::new(attribution::Config::default()).with_programs(programs),
+        Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
+        filters.clone(),
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );
@@ -222,7 +233,7 @@ async fn serve(
                     if let Some(events) = &events {
                         events.reopen();
                     }
-                    reload::reload(args, config, &catalog);
+                    reload::reload(args, config, &catalog, &filters);
                 }
                 ended = &mut pipeline => {
                     ended.context("the pipeline failed")??;
@@ -409,12 +420,34 @@ struct KernelVerdicts {
     failed: bool,
 }
 
-impl SetVerdict for KernelVerdicts {
-    fn set(&mut self, connection: ConnectionId, verdict: Verdict) {
-        if let Err(error) = self.verdicts.set(connection, verdict)
+impl KernelVerdicts {
+    fn check(&mut self, outcome: io::Result<()>) {
+        if let Err(error) = outcome
             && !std::mem::replace(&mut self.failed, true)
         {
-            tracing::warn!(%error, "the kernel side did not take a verdict; it goes on copying that connection");
+            tracing::warn!(%error, "the kernel side did not take a verdict; it goes on copying what is ignored here");
         }
+    }
+}
+
+impl SetVerdict for KernelVerdicts {
+    fn set(&mut self, connection: ConnectionId, verdict: Verdict) {
+        let outcome = self.verdicts.set(connection, verdict);
+        self.check(outcome);
+    }
+
+    fn ignore(&mut self, scope: Scope) {
+        let outcome = self.verdicts.ignore(scope);
+        self.check(outcome);
+    }
+
+    fn watch(&mut self, scope: Scope) {
+        let outcome = self.verdicts.watch(scope);
+        self.check(outcome);
+    }
+
+    fn watch_all(&mut self) {
+        let outcome = self.verdicts.watch_all();
+        self.check(outcome);
     }
 }

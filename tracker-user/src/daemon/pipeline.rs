@@ -7,14 +7,15 @@ use std::{
 
 use super::{
     clock::{self, WallClock},
+    filtering::Filtering,
     proof::Prover,
     self_metrics::Status,
     unknown::UnknownHosts,
     verdict::{Evidence, Speaks},
 };
 use crate::{
-    attribution::{Attribution, Origin},
-    capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Timestamp, Verdict},
+    attribution::{Attribution, Filters, Origin},
+    capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Scope, Timestamp, Verdict},
     export::{Record, Sink},
     provider::{Call, Calls, Catalog, Interest},
     stream::{self, Connection, Event, Protocol},
@@ -26,19 +27,28 @@ const MAX_CONNECTIONS: usize = 1 << 20;
 /// How long a connection that was given up is remembered, so that what the kernel had sent before
 /// it heard of it does not make it anew, nanoseconds.
 const FORGET_AFTER: u64 = 5_000_000_000;
-/// How long a record may wait for the executable of a process that is gone, nanoseconds. It is known as
-/// soon as discovery has read of the process's end.
-const WAIT_FOR_EXE: u64 = 100_000_000;
+/// How long a record may wait for the executable of a process that is gone, or for the agent of one that has
+/// just begun, nanoseconds. They are known as soon as discovery has read what the kernel tells of it.
+const WAIT_FOR_ORIGIN: u64 = 100_000_000;
 /// How long a response may wait for the request that it answers, nanoseconds: for as long as a thread that
 /// wrote may have to wait for a processor, and a tick.
 const WAIT_FOR_REQUEST: u64 = 1_000_000_000;
 /// Records that wait at most; what is over it goes out as it is.
 const MAX_WAITING: usize = 4096;
 
-/// Tells the kernel side what to do with a connection.
+/// Tells the kernel side what to do.
 pub(crate) trait SetVerdict {
-    /// Sets it; a connection that is gone by then is none of its business.
+    /// What with a connection; one that is gone by then is none of its business.
     fn set(&mut self, connection: ConnectionId, verdict: Verdict);
+
+    /// Whose connections to ignore from their first byte on.
+    fn ignore(&mut self, scope: Scope);
+
+    /// Whose to watch again.
+    fn watch(&mut self, scope: Scope);
+
+    /// To watch everybody's again.
+    fn watch_all(&mut self);
 }
 
 /// What the pipeline has counted since the start.
@@ -54,6 +64,10 @@ pub(crate) struct Counters {
     pub(crate) undecoded_upgraded: u64,
     /// Connections that were not followed because there were too many.
     pub(crate) refused: u64,
+    /// Connections given up because the operator's filters say so.
+    pub(crate) filtered: u64,
+    /// Calls not reported for the same reason.
+    pub(crate) filtered_calls: u64,
     /// Calls that were not followed because their connection had too many in flight.
     pub(crate) untracked: u64,
     /// Calls that were still in flight when the daemon stopped.
@@ -86,6 +100,7 @@ enum Tracked {
 pub(crate) struct Pipeline<V> {
     catalog: Arc<Catalog>,
     attribution: Attribution,
+    filters: Filtering,
     sinks: Vec<Arc<dyn Sink>>,
     verdicts: V,
     clock: WallClock,
@@ -94,7 +109,7 @@ pub(crate) struct Pipeline<V> {
     forget: VecDeque<(Timestamp, ConnectionId)>,
     /// Connections on which a response waits for its request, and since when.
     early: VecDeque<(Timestamp, ConnectionId)>,
-    /// Records that lack only the executable, and since when.
+    /// Records that lack only the executable or the agent, and since when.
     waiting: VecDeque<(Timestamp, Record)>,
     counters: Counters,
     unknown_hosts: UnknownHosts,
@@ -107,12 +122,14 @@ impl<V: SetVerdict> Pipeline<V> {
     pub(crate) fn new(
         catalog: Arc<Catalog>,
         attribution: Attribution,
+        filters: Filters,
         sinks: Vec<Arc<dyn Sink>>,
         verdicts: V,
     ) -> Self {
         Self {
             catalog,
             attribution,
+            filters: Filtering::new(filters),
             sinks,
             verdicts,
             clock: WallClock::new(),
@@ -132,7 +149,7 @@ impl<V: SetVerdict> Pipeline<V> {
         match event {
             CaptureEvent::Opened(opened) => {
                 let origin = self.attribution.opened(&opened);
-                self.follow(opened.connection, Some(origin), opened.cgroup_id);
+                self.follow(opened.connection, Some(origin), opened.cgroup_id, opened.at);
                 if matches!(self.connections.get(&opened.connection), Some(Tracked::Followed(_))) {
                     self.prover.opened(opened.connection, opened.plan);
                 }
@@ -158,12 +175,16 @@ impl<V: SetVerdict> Pipeline<V> {
     /// Discovery has found a process that maps a TLS library: the moment to learn who it is.
     pub(crate) fn observe(&mut self, pid: u32) {
         self.attribution.observe(pid);
+        self.filters.screen(&self.attribution, pid, &mut self.verdicts);
     }
 
     /// What is due now and then.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         self.clock.refresh();
-        self.release(now, WAIT_FOR_EXE);
+        if self.filters.refresh(&self.attribution, &mut self.verdicts) {
+            self.filter_all(now);
+        }
+        self.release(now, WAIT_FOR_ORIGIN);
         self.stop_waiting(now);
         while let Some(&(at, connection)) = self.forget.front()
             && now.0.saturating_sub(at.0) >= FORGET_AFTER
@@ -215,16 +236,27 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     /// Begins to follow a connection, where that is not done already.
-    fn follow(&mut self, connection: ConnectionId, origin: Option<Arc<Origin>>, cgroup_id: u64) {
+    fn follow(
+        &mut self,
+        connection: ConnectionId,
+        origin: Option<Arc<Origin>>,
+        cgroup_id: u64,
+        at: Timestamp,
+    ) {
         if self.connections.contains_key(&connection) {
             return;
+        }
+        let origin = origin.unwrap_or_else(|| self.attribution.origin(connection.tgid, cgroup_id));
+        if self.filters.are_ignored(&origin, None) {
+            // The kernel side did not know yet.
+            self.filters.screen(&self.attribution, connection.tgid, &mut self.verdicts);
+            return self.filter_out(connection, at);
         }
         self.counters.connections += 1;
         if self.connections.len() >= MAX_CONNECTIONS {
             self.counters.refused += 1;
             return;
         }
-        let origin = origin.unwrap_or_else(|| self.attribution.origin(connection.tgid, cgroup_id));
         let followed = Followed {
             stream: Connection::new(),
             calls: Calls::new(Arc::clone(&self.catalog)).of_process(connection.tgid),
@@ -241,7 +273,7 @@ impl<V: SetVerdict> Pipeline<V> {
     fn chunk(&mut self, chunk: &Chunk) {
         let connection = chunk.connection;
         // Its opening may have been lost with a full ring.
-        self.follow(connection, None, chunk.cgroup_id);
+        self.follow(connection, None, chunk.cgroup_id, chunk.timestamp);
         if self.prover.chunk(chunk) {
             return self.decide(connection, Verdict::Ignore, chunk.timestamp);
         }
@@ -278,8 +310,13 @@ impl<V: SetVerdict> Pipeline<V> {
         let Some(Tracked::Followed(followed)) = self.connections.get_mut(&connection) else { return };
         let Followed { stream, calls, evidence, verdict, over, listed, origin } = &mut **followed;
         let mut finished = Vec::new();
+        let mut filtered = false;
         step(stream, &mut |event| {
             if let Event::Request { head, .. } = &event {
+                // The first request tells where the connection leads; of later ones their calls are judged.
+                filtered |= evidence.requests() == 0
+                    && self.filters.ask_for_hosts()
+                    && self.filters.are_ignored(origin, head.host.as_deref());
                 match self.catalog.interest(head) {
                     Interest::Call | Interest::Related => evidence.related += 1,
                     Interest::Unclear => evidence.unclear += 1,
@@ -288,6 +325,9 @@ impl<V: SetVerdict> Pipeline<V> {
             }
             calls.handle(&event, &mut |call| finished.push(call));
         });
+        if filtered {
+            return self.filter_out(connection, at);
+        }
         // A call is one, whether or not its head could be read.
         evidence.related += u32::try_from(finished.len()).unwrap_or(1);
         self.counters.stream += stream.take_counters();
@@ -317,6 +357,29 @@ impl<V: SetVerdict> Pipeline<V> {
         if now != before {
             self.decide(connection, now, at);
         }
+    }
+
+    /// Gives up a connection, and whatever is in flight on it, because the operator wants nothing of it.
+    fn filter_out(&mut self, connection: ConnectionId, at: Timestamp) {
+        self.verdicts.set(connection, Verdict::Ignore);
+        self.counters.filtered += 1;
+        self.prover.closed(connection);
+        if let Some(Tracked::Followed(mut followed)) = self.connections.remove(&connection) {
+            self.counters.stream += followed.stream.take_counters();
+        }
+        self.connections.insert(connection, Tracked::Ignored);
+        self.forget.push_back((at, connection));
+    }
+
+    /// The filters have changed: gives up what they do not allow any more.
+    fn filter_all(&mut self, at: Timestamp) {
+        let ignored = |tracked: &Tracked| match tracked {
+            Tracked::Followed(followed) => self.filters.are_ignored(&followed.origin, None),
+            Tracked::Ignored => false,
+        };
+        let given_up: Vec<_> =
+            self.connections.iter().filter(|(_, it)| ignored(it)).map(|(id, _)| *id).collect();
+        given_up.into_iter().for_each(|connection| self.filter_out(connection, at));
     }
 
     /// Acts on a verdict that has just been reached.
@@ -365,7 +428,6 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
-        self.unknown_hosts.count(call.provider, call.server_address.as_deref());
         let mut record = Record {
             started_unix_nanos: self.clock.unix_nanos(call.started),
             call,
@@ -381,9 +443,7 @@ impl<V: SetVerdict> Pipeline<V> {
     /// Adds what was not known yet at the first sight of the connection, and says whether there is
     /// nothing to wait for.
     fn complete(&self, record: &mut Record) -> bool {
-        self.attribution.complete(&mut record.origin, record.call.started);
-        let process = &record.origin.process;
-        process.exe.is_some() || process.name.is_none()
+        self.attribution.complete(&mut record.origin, record.call.started)
     }
 
     /// Delivers the waiting records that are complete, or that have waited for so many nanoseconds.
@@ -397,7 +457,13 @@ impl<V: SetVerdict> Pipeline<V> {
         }
     }
 
-    fn deliver(&self, record: &Record) {
+    fn deliver(&mut self, record: &Record) {
+        let Record { call, origin, .. } = record;
+        if self.filters.are_finally_ignored(origin, call.server_address.as_deref()) {
+            self.counters.filtered_calls += 1;
+            return;
+        }
+        self.unknown_hosts.count(call.provider, call.server_address.as_deref());
         for sink in &self.sinks {
             sink.record(record);
         }

@@ -1,24 +1,26 @@
 //! SIGHUP: what of the configuration may change while the daemon runs.
 
-use crate::{cli::RunArgs, config::Config, provider::Catalog};
+use crate::{attribution::Filters, cli::RunArgs, config::Config, provider::Catalog};
 
-/// Reads the configuration again and takes over its gateways. One with a mistake is not taken: the
+/// Reads the configuration again and takes over its gateways and filters. One with a mistake is not taken: the
 /// log says where and why, and what was in force stays so.
 ///
 /// Everything else is read at the start only, `running`; what has changed of it is named.
-pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog) {
+pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog, filters: &Filters) {
     if args.config.is_none() {
         return;
     }
     match Config::resolve(args) {
         Ok(config) => {
-            tracing::info!(gateways = config.gateway.len(), "the configuration was read again");
+            let (gateways, filter) = (config.gateway.len(), config.filter.len());
+            tracing::info!(gateways, filters = filter, "the configuration was read again");
             for section in needs_restart(running, &config) {
                 tracing::warn!(
-                    "[{section}] has changed: that takes a restart, only the gateways were taken over"
+                    "[{section}] has changed: that takes a restart, only gateways and filters were taken over"
                 );
             }
             catalog.set_gateways(config.gateway);
+            filters.set(config.filter);
         }
         Err(error) => {
             tracing::error!("the configuration was not taken over, the old one stays in force: {error}");
@@ -28,13 +30,14 @@ pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog) {
 
 /// The sections that differ and cannot be taken over.
 fn needs_restart(running: &Config, read: &Config) -> impl Iterator<Item = &'static str> {
-    let Config { capture, discovery, metrics, events, usage, gateway: _ } = read;
+    let Config { capture, discovery, metrics, events, usage, gateway: _, attribution, filter: _ } = read;
     [
         ("capture", *capture != running.capture),
         ("discovery", *discovery != running.discovery),
         ("metrics", *metrics != running.metrics),
         ("events", *events != running.events),
         ("usage", *usage != running.usage),
+        ("attribution", *attribution != running.attribution),
     ]
     .into_iter()
     .filter_map(|(section, differs)| differs.then_some(section))
@@ -70,7 +73,7 @@ mod tests {
         };
         let interest = |text: &str| {
             std::fs::write(file.path(), text).unwrap();
-            reload(&args, &Config::default(), &catalog);
+            reload(&args, &Config::default(), &catalog, &Filters::default());
             catalog.interest(&head)
         };
         let good = "[[gateway]]\nname = \"corp\"\nhosts = [\"*.corp.example\"]\npaths = [\"/ask\"]\ndialect = \"openai.chat\"\n";

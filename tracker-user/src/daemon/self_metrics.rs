@@ -49,6 +49,9 @@ pub(crate) fn samples(
     samples
 }
 
+const FILTERED: &str = "TLS connections ignored because a filter says so: by the kernel side, from the first \
+    byte on, and by the daemon, once it knew.";
+
 fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
     let &KernelCounters {
         calls,
@@ -71,6 +74,7 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
         unpaired,
         unpaired_bytes,
         notices_lost,
+        filtered,
     } = kernel;
     samples.extend([
         Sample::counter(
@@ -130,6 +134,7 @@ fn kernel_samples(kernel: &KernelCounters, samples: &mut Vec<Sample>) {
             "Notices of opened and closed connections and of processes lost because the ring was full.",
             notices_lost,
         ),
+        Sample::counter("llm_tracker_connections_filtered_total", FILTERED, filtered).label("by", "kernel"),
     ]);
 }
 
@@ -149,6 +154,8 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
         ignored,
         undecoded_upgraded,
         refused,
+        filtered,
+        filtered_calls,
         untracked,
         unfinished,
         stream: _,
@@ -176,6 +183,12 @@ fn pipeline_samples(status: &Status, samples: &mut Vec<Sample>) {
         total("capture", ever_captured),
         total("ignore", ignored),
         total("refused", refused),
+        Sample::counter("llm_tracker_connections_filtered_total", FILTERED, filtered).label("by", "daemon"),
+        Sample::counter(
+            "llm_tracker_calls_filtered_total",
+            "Calls not reported because a filter says so, on connections that are watched.",
+            filtered_calls,
+        ),
         undecoded("upgraded", undecoded_upgraded),
         Sample::counter(
             "llm_tracker_calls_untracked_total",

@@ -48,6 +48,11 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
+    /// Requests so far.
+    pub(crate) const fn requests(&self) -> u32 {
+        self.related.saturating_add(self.unrelated).saturating_add(self.unclear)
+    }
+
     /// What follows from it. `Capture` and `Ignore` are final.
     #[must_use]
     pub(crate) const fn verdict(&self) -> Verdict {

@@ -17,7 +17,7 @@ pub struct Record {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        attribution::{Container, Process},
+        attribution::{Agent, Container, Login, Process},
         capture::Timestamp,
         provider::{ChunkTimes, Usage, UsageSource},
         stream::Role,
@@ -74,6 +74,14 @@ pub(super) mod tests {
                     runtime: Some("docker"),
                     pod_uid: Some("p-1".to_owned()),
                 }),
+                unit: Some("a.service".to_owned()),
+                slice: Some("b.slice".to_owned()),
+                login: Some(Login {
+                    uid: Some(1001),
+                    user: Some("grace".to_owned()),
+                    session: Some("5".to_owned()),
+                }),
+                agent: Some(Agent { name: "claude".to_owned(), pid: 4700 }),
             },
             // 2026-01-02T03:04:05.123456789Z
             started_unix_nanos: 1_767_323_045_123_456_789,

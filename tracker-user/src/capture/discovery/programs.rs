@@ -5,22 +5,18 @@
 //! (`ld.so`) next, so the first executable mapping is what `/proc/PID/exe` leads to. A path is told only
 //! where nothing speaks against it: a wrong one would be worse than none.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::record::{Happening, Record};
-use crate::capture::Timestamp;
+use crate::{
+    capture::Timestamp,
+    recent::{Lived, Recent},
+};
 
-/// Processes remembered at most, ended ones included.
-const MAX_PROCESSES: usize = 16 * 1024;
 /// Longer paths are not kept: half a path is the path of another file.
 const MAX_PATH: usize = 512;
-/// How long a process is remembered after its end, nanoseconds: calls are recorded when they are over.
-const GRACE: u64 = 60_000_000_000;
-/// How often those that ended longer ago are looked for, nanoseconds.
-const CLEAN_EVERY: u64 = 10_000_000_000;
 
 /// A handle on what is known; all clones share it.
 ///
@@ -30,21 +26,18 @@ pub struct Programs(Arc<Mutex<Memory>>);
 
 #[derive(Default)]
 struct Memory {
-    processes: HashMap<u32, Process>,
+    /// Each since its last exec, or since it was forked.
+    processes: Recent<Process>,
     /// All that happened up to here has been taken in.
     until: u64,
-    cleaned: u64,
 }
 
-/// A process since its last exec, or since it was forked.
+/// What a process runs.
 #[derive(Clone)]
 struct Process {
     /// As the exec set it.
     comm: Arc<str>,
     exe: Exe,
-    since: u64,
-    /// When its first thread ended.
-    ended: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -64,9 +57,9 @@ impl Programs {
     #[must_use]
     pub fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>> {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = memory.processes.get(&pid)?;
+        let Lived { since, ended, known: process } = memory.processes.get(pid)?;
         // Behind `until` there may be an exec that is not known yet.
-        let then = process.since <= at.0 && process.ended.is_none_or(|ended| at.0 <= ended);
+        let then = *since <= at.0 && ended.is_none_or(|ended| at.0 <= ended);
         if !then || memory.until < at.0 || *process.comm != *comm {
             return None;
         }
@@ -88,9 +81,8 @@ impl Programs {
         for record in records {
             memory.learn(record);
         }
-        if memory.until.saturating_sub(memory.cleaned) >= CLEAN_EVERY {
-            memory.clean();
-        }
+        let now = memory.until;
+        memory.processes.clean(now);
     }
 }
 
@@ -99,57 +91,25 @@ impl Memory {
         match happening {
             Happening::Executed { pid, comm } => {
                 let comm = comm.as_str().into();
-                self.remember(*pid, Process { comm, exe: Exe::Awaited, since: *time, ended: None });
+                self.processes.begin(*pid, *time, Process { comm, exe: Exe::Awaited });
             }
             Happening::Mapped { pid, mapping } => {
-                if let Some(process) = self.processes.get_mut(pid)
+                if let Some(Lived { known: process, .. }) = self.processes.get_mut(*pid)
                     && matches!(process.exe, Exe::Awaited)
                 {
                     process.exe = Exe::new(&mapping.path);
                 }
             }
-            Happening::Forked { pid, parent } => match self.processes.get(parent) {
-                Some(process) if !matches!(process.exe, Exe::Awaited) => {
-                    let copy = Process { since: *time, ended: None, ..process.clone() };
-                    self.remember(*pid, copy);
+            Happening::Forked { pid, parent } => match self.processes.get(*parent) {
+                Some(Lived { known, .. }) if !matches!(known.exe, Exe::Awaited) => {
+                    let copy = known.clone();
+                    self.processes.begin(*pid, *time, copy);
                 }
-                _ => _ = self.processes.remove(pid),
+                _ => self.processes.forget(*pid),
             },
-            Happening::LeaderExited { pid } => {
-                if let Some(process) = self.processes.get_mut(pid) {
-                    process.ended = Some(*time);
-                }
-            }
+            Happening::LeaderExited { pid } => self.processes.end(*pid, *time),
             Happening::Lost(_) => {}
         }
-    }
-
-    fn remember(&mut self, pid: u32, process: Process) {
-        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&pid) {
-            self.make_room();
-        }
-        self.processes.insert(pid, process);
-    }
-
-    /// Forgets a sixteenth, those that ended first, then the oldest: at once, because finding them looks
-    /// at all. What runs for long can be found in `/proc` anyway.
-    fn make_room(&mut self) {
-        let mut order: Vec<_> = self
-            .processes
-            .iter()
-            .map(|(pid, process)| (process.ended.is_none(), process.ended.unwrap_or(process.since), *pid))
-            .collect();
-        order.sort_unstable();
-        for (_, _, pid) in order.iter().take(MAX_PROCESSES / 16) {
-            self.processes.remove(pid);
-        }
-    }
-
-    fn clean(&mut self) {
-        let now = self.until;
-        self.cleaned = now;
-        self.processes
-            .retain(|_, process| process.ended.is_none_or(|ended| now.saturating_sub(ended) < GRACE));
     }
 }
 
@@ -178,7 +138,10 @@ impl Debug for Programs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::discovery::maps::{Alias, Mapping};
+    use crate::{
+        capture::discovery::maps::{Alias, Mapping},
+        recent::{GRACE, MAX_PROCESSES},
+    };
 
     fn exec(time: u64, pid: u32, comm: &str) -> Record {
         Record { time, happening: Happening::Executed { pid, comm: comm.to_owned() } }

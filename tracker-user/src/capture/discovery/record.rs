@@ -13,6 +13,8 @@ use sys::bindings::{
 };
 
 use super::maps::{Alias, Mapping};
+use super::report::ProcessEvent;
+use crate::capture::Timestamp;
 
 /// Bytes of a record's header: type, flags, size.
 pub(super) const HEADER: usize = 8;
@@ -39,6 +41,22 @@ pub(super) enum Happening {
 pub(super) struct Record {
     pub(super) time: u64,
     pub(super) happening: Happening,
+}
+
+impl Record {
+    /// What of it is told to others.
+    pub(super) fn event(&self) -> Option<ProcessEvent> {
+        let at = Timestamp(self.time);
+        match &self.happening {
+            &Happening::Forked { pid, parent } => Some(ProcessEvent::Forked { pid, parent, at }),
+            Happening::Executed { pid, comm } => {
+                Some(ProcessEvent::Executed { pid: *pid, comm: comm.clone(), at })
+            }
+            &Happening::LeaderExited { pid } => Some(ProcessEvent::Ended { pid, at }),
+            Happening::Lost(_) => Some(ProcessEvent::Lost),
+            Happening::Mapped { .. } => None,
+        }
+    }
 }
 
 /// Decodes one record; `None` for those without interest and for malformed ones.

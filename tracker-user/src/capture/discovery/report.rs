@@ -1,10 +1,11 @@
 //! What discovery tells the rest of the daemon.
 
-use crate::capture::Trust;
 use crate::capture::locate::Reason;
+use crate::capture::{Timestamp, Trust};
 
-/// A process that uses TLS came or went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A process that uses TLS came or went; and, where the kernel tells of new mappings, what happened to
+/// any process, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessEvent {
     /// It maps a TLS object; the hooks are in place where they could be. Said again after an exec.
     Seen {
@@ -16,6 +17,35 @@ pub enum ProcessEvent {
         /// Process id, as in `/proc`.
         pid: u32,
     },
+    /// It was made, as a copy of another.
+    Forked {
+        /// Process id, as in `/proc`.
+        pid: u32,
+        /// The other's.
+        parent: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// It replaced its program.
+    Executed {
+        /// Process id, as in `/proc`.
+        pid: u32,
+        /// The name that this gave it: the file's that was asked for, which may be a script, at most 15 bytes.
+        comm: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its first thread ended.
+    Ended {
+        /// Process id, as in `/proc`.
+        pid: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// Some of these three are missing.
+    Lost,
+    /// All that happened up to here was told.
+    ToldUpTo(Timestamp),
 }
 
 /// All TLS objects in use at one moment.

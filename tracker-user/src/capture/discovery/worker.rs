@@ -157,6 +157,8 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
             let more = band.is_late();
             // First, because it takes no time and others wait for it.
             self.config.programs.learn(&records, until);
+            records.iter().filter_map(Record::event).for_each(&mut self.sink);
+            (self.sink)(ProcessEvent::ToldUpTo(until));
             self.follow(records);
             if !more {
                 return;

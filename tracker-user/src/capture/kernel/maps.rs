@@ -5,18 +5,54 @@ use std::io;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use tracker_common::{
     Counter,
-    state::{CALL_BYTES, Connection, ConnectionKey, GoCallKey, verdict},
+    state::{CALL_BYTES, Connection, ConnectionKey, GoCallKey, ScopeKey, scope, verdict},
 };
 
-use crate::capture::{ConnectionId, Verdict};
+use crate::capture::{ConnectionId, Scope, Verdict};
 
-/// Tells the kernel side what has been decided about connections.
+/// Tells the kernel side what has been decided, about connections and about whole processes.
 #[derive(Debug)]
-pub struct Verdicts(HashMap<MapData, u32, u32>);
+pub struct Verdicts {
+    connections: HashMap<MapData, u32, u32>,
+    ignored: HashMap<MapData, ScopeKey, u32>,
+}
 
 impl Verdicts {
-    pub(super) const fn new(map: HashMap<MapData, u32, u32>) -> Self {
-        Self(map)
+    pub(super) const fn new(
+        connections: HashMap<MapData, u32, u32>,
+        ignored: HashMap<MapData, ScopeKey, u32>,
+    ) -> Self {
+        Self { connections, ignored }
+    }
+
+    /// Has the connections in a scope ignored from their first byte on: nothing is heard of them. Those
+    /// that are open go on as they are. A process is watched again when it executes a program.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it.
+    pub fn ignore(&mut self, scope: Scope) -> io::Result<()> {
+        self.ignored.insert(key(scope), 0, 0).map_err(io::Error::other)
+    }
+
+    /// Has the next connections in a scope watched.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it.
+    pub fn watch(&mut self, scope: Scope) -> io::Result<()> {
+        absent_is_fine(self.ignored.remove(&key(scope)))
+    }
+
+    /// The same in all scopes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused it.
+    pub fn watch_all(&mut self) -> io::Result<()> {
+        // Removing what an iterator stands on would start it over.
+        let keys: Vec<ScopeKey> = self.ignored.keys().filter_map(Result::ok).collect();
+        keys.iter().try_for_each(|key| absent_is_fine(self.ignored.remove(key)))
     }
 
     /// Sets the verdict on a connection. It takes effect with the connection's next transfer and is
@@ -30,15 +66,29 @@ impl Verdicts {
     pub fn set(&mut self, connection: ConnectionId, verdict: Verdict) -> io::Result<()> {
         let decided = match verdict {
             Verdict::Unknown => {
-                return match self.0.remove(&connection.generation) {
-                    Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-                    Err(error) => Err(io::Error::other(error)),
-                };
+                return absent_is_fine(self.connections.remove(&connection.generation));
             }
             Verdict::Capture => verdict::CAPTURE,
             Verdict::Ignore => verdict::IGNORE,
         };
-        self.0.insert(connection.generation, decided, 0).map_err(io::Error::other)
+        self.connections.insert(connection.generation, decided, 0).map_err(io::Error::other)
+    }
+}
+
+const fn key(scope: Scope) -> ScopeKey {
+    let (kind, id) = match scope {
+        Scope::Process(tgid) => (scope::PROCESS, tgid as u64),
+        Scope::Cgroup(id) => (scope::CGROUP, id),
+        Scope::User(uid) => (scope::USER, uid as u64),
+    };
+    ScopeKey { kind, reserved: 0, id }
+}
+
+/// What was to be removed may have gone by itself.
+fn absent_is_fine(removed: Result<(), MapError>) -> io::Result<()> {
+    match removed {
+        Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 
@@ -161,6 +211,8 @@ kernel_counters! {
     unpaired_bytes = UnpairedBytes,
     /// Notices (opened, closed, exec, exit) lost because the ring was full.
     notices_lost = NoticesLost,
+    /// Connections ignored from their first byte on, because of whose they are.
+    filtered = Filtered,
 }
 
 impl KernelCounters {

@@ -248,7 +248,7 @@ impl Kernel {
     ///
     /// Fails when it was taken before.
     pub fn take_verdicts(&mut self) -> Result<Verdicts, LoadError> {
-        Ok(Verdicts::new(self.take_map("VERDICTS")?))
+        Ok(Verdicts::new(self.take_map("VERDICTS")?, self.take_map("IGNORED")?))
     }
 
     /// Takes the handle that reads counters out.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    attribution::{Container, Process},
+    attribution::{Agent, Container, Login, Origin, Process},
     export::Record,
     stream::Role,
 };
@@ -74,12 +74,21 @@ struct Line<'a> {
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<&'a Container>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slice: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a Login>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a Agent>,
 }
 
 /// The line, its newline included. It contains no other: JSON escapes them.
 pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
     // In full, so that a new field forces a decision.
     let Record { call, origin, started_unix_nanos } = record;
+    let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
     let crate::provider::Call {
         started: _,
         provider,
@@ -144,9 +153,13 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         time_per_output_token_seconds: time_per_output_token_seconds.filter(|seconds| seconds.is_finite()),
         output_tokens_per_second: call.output_tokens_per_second(),
         duration_seconds: Some(*duration_seconds).filter(|seconds| seconds.is_finite()),
-        process: &origin.process,
-        cgroup: origin.cgroup.as_deref(),
-        container: origin.container.as_ref(),
+        process,
+        cgroup: cgroup.as_deref(),
+        container: container.as_ref(),
+        unit: unit.as_deref(),
+        slice: slice.as_deref(),
+        login: login.as_ref(),
+        agent: agent.as_ref(),
     };
     let mut bytes = serde_json::to_vec(&line)?;
     bytes.push(b'\n');
@@ -173,7 +186,9 @@ mod tests {
             r#""retry":2,"time_to_first_token_seconds":0.25,"time_per_output_token_seconds":0.0625,"#,
             r#""output_tokens_per_second":13.333333333333334,"duration_seconds":1.5,"#,
             r#""process":{"pid":4711,"name":"python3","exe":"/usr/bin/python3.11","uid":1000,"user":"ada"},"#,
-            r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"}}"#,
+            r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"},"#,
+            r#""unit":"a.service","slice":"b.slice","login":{"uid":1001,"user":"grace","session":"5"},"#,
+            r#""agent":{"name":"claude","pid":4700}}"#,
             "\n",
         );
         assert_eq!(line, expected);
