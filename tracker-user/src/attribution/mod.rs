@@ -9,7 +9,12 @@ mod crun;
 mod origin;
 mod processes;
 mod procfs;
+mod runtime;
 mod users;
 
-pub use origin::{Container, Origin, Process};
+pub use origin::{Container, Origin, Process, Workload};
 pub use processes::{Attribution, Config, Counters, Programs};
+pub use runtime::{
+    Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
+    SocketApi as RuntimeSocketApi,
+};

@@ -11,8 +11,9 @@ use std::{
 
 use super::{
     cgroup, container, crun,
-    origin::{Origin, Process},
+    origin::{Container, Origin, Process},
     procfs::{self, Snapshot, StartTime},
+    runtime::{self, Runtimes},
     users::{self, Users},
 };
 use crate::capture::{Opened, Timestamp};
@@ -36,6 +37,8 @@ pub struct Config {
     pub grace: Duration,
     /// The longest that a question may wait for the host's user database.
     pub user_patience: Duration,
+    /// How container runtimes are asked for names; `None`: not at all.
+    pub runtimes: Option<runtime::Config>,
 }
 
 impl Default for Config {
@@ -47,6 +50,7 @@ impl Default for Config {
             max_processes: 16_384,
             grace: Duration::from_secs(60),
             user_patience: Duration::from_millis(50),
+            runtimes: None,
         }
     }
 }
@@ -64,6 +68,8 @@ pub struct Counters {
     pub reused: u64,
     /// Processes forgotten for lack of room.
     pub evicted: u64,
+    /// What asking container runtimes came to.
+    pub runtimes: runtime::Counters,
 }
 
 /// Knows the programs of processes that lived too briefly to be read from `/proc`.
@@ -87,6 +93,8 @@ pub struct Attribution {
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
     users: Users,
+    /// Absent where the operator wants no runtime asked.
+    runtimes: Option<Runtimes>,
     paths: cgroup::Paths,
     counters: Counters,
     /// Counts uses, for the least recent one.
@@ -115,6 +123,7 @@ impl Attribution {
             .or_else(|| cgroup::v2_mount(&fs::read_to_string(config.proc_root.join("self/mountinfo")).ok()?));
         Self {
             users: Users::new(config.user_patience, users::from_host),
+            runtimes: config.runtimes.clone().map(|runtimes| Runtimes::new(runtimes, &config.proc_root)),
             paths: cgroup::Paths::new(mount, cgroup::Limits::default()),
             entries: HashMap::new(),
             leaving: VecDeque::new(),
@@ -188,12 +197,22 @@ impl Attribution {
         self.origin(pid, opened.cgroup_id)
     }
 
-    /// Adds to an origin what was not known yet when it was handed out. `at` is a time at which the
-    /// process made the call.
-    pub fn complete(&self, origin: &mut Origin, at: Timestamp) {
-        let process = &mut origin.process;
+    /// Adds to an origin what was not known yet when it was handed out, and says whether there is nothing
+    /// to wait for. `at` is a time at which the process made the call.
+    pub fn complete(&self, origin: &mut Origin, at: Timestamp) -> bool {
+        let Origin { process, cgroup, container } = origin;
         if let (None, Some(comm)) = (&process.exe, &process.name) {
             process.exe = self.exe(process.pid, comm, at);
+        }
+        let named = self.fill(container.as_mut(), cgroup.as_deref());
+        named && (process.exe.is_some() || process.name.is_none())
+    }
+
+    /// Adds to a container what its runtime says, and says whether there is nothing to wait for.
+    fn fill(&self, container: Option<&mut Container>, cgroup: Option<&str>) -> bool {
+        match (&self.runtimes, container, cgroup) {
+            (Some(runtimes), Some(container), Some(cgroup)) => runtimes.fill(container, cgroup),
+            _ => true,
         }
     }
 
@@ -235,7 +254,11 @@ impl Attribution {
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { processes: self.entries.len() as u64, ..self.counters }
+        Counters {
+            processes: self.entries.len() as u64,
+            runtimes: self.runtimes.as_ref().map(Runtimes::counters).unwrap_or_default(),
+            ..self.counters
+        }
     }
 
     fn read(&mut self, pid: u32) -> Option<Snapshot> {
@@ -334,9 +357,13 @@ impl Attribution {
 
     fn in_cgroup(&mut self, process: Process, path: Option<String>, cgroup_id: Option<u64>) -> Origin {
         let cgroup = path.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
-        let container = cgroup.as_deref().and_then(|path| {
-            container::container(path).or_else(|| crun::container(&self.config.crun_state, path))
+        let mut container = cgroup.as_deref().and_then(|path| {
+            container::container(path)
+                .or_else(|| crun::container(&self.config.crun_state, path))
+                .or_else(|| self.runtimes.as_ref()?.container(path))
         });
+        // The first sight of a container, at the latest: so its name is there when its first call is over.
+        self.fill(container.as_mut(), cgroup.as_deref());
         Origin { process, cgroup, container }
     }
 

@@ -170,7 +170,11 @@ async fn serve(
     );
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
-        Attribution::new(attribution::Config::default()).with_programs(programs),
+        Attribution::new(attribution::Config {
+            runtimes: config.runtimes(),
+            ..attribution::Config::default()
+        })
+        .with_programs(programs),
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );

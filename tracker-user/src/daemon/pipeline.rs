@@ -381,9 +381,7 @@ impl<V: SetVerdict> Pipeline<V> {
     /// Adds what was not known yet at the first sight of the connection, and says whether there is
     /// nothing to wait for.
     fn complete(&self, record: &mut Record) -> bool {
-        self.attribution.complete(&mut record.origin, record.call.started);
-        let process = &record.origin.process;
-        process.exe.is_some() || process.name.is_none()
+        self.attribution.complete(&mut record.origin, record.call.started)
     }
 
     /// Delivers the waiting records that are complete, or that have waited for so many nanoseconds.

@@ -28,10 +28,11 @@ pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog) {
 
 /// The sections that differ and cannot be taken over.
 fn needs_restart(running: &Config, read: &Config) -> impl Iterator<Item = &'static str> {
-    let Config { capture, discovery, metrics, events, usage, gateway: _ } = read;
+    let Config { capture, discovery, attribution, metrics, events, usage, gateway: _ } = read;
     [
         ("capture", *capture != running.capture),
         ("discovery", *discovery != running.discovery),
+        ("attribution", *attribution != running.attribution),
         ("metrics", *metrics != running.metrics),
         ("events", *events != running.events),
         ("usage", *usage != running.usage),

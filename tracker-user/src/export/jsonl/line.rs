@@ -173,7 +173,10 @@ mod tests {
             r#""retry":2,"time_to_first_token_seconds":0.25,"time_per_output_token_seconds":0.0625,"#,
             r#""output_tokens_per_second":13.333333333333334,"duration_seconds":1.5,"#,
             r#""process":{"pid":4711,"name":"python3","exe":"/usr/bin/python3.11","uid":1000,"user":"ada"},"#,
-            r#""cgroup":"/docker/abc","container":{"id":"abc","runtime":"docker","pod":"p-1"}}"#,
+            r#""cgroup":"/docker/abc","container":{"id":"abc","name":"web","#,
+            r#""image":"nginx:1.29","image_id":"sha256:0123","runtime":"docker","#,
+            r#""pod":"web-7d4b9c6f5b-x2x7z","pod_uid":"p-1","namespace":"shop","#,
+            r#""workload":"deployment/web","labels":{"example.org/team":"red"}}}"#,
             "\n",
         );
         assert_eq!(line, expected);
