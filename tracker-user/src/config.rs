@@ -1,6 +1,7 @@
 //! The configuration: defaults that need no file, a TOML file over them, flags over that.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    attribution::{AgentRoots, Filter},
+    attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
     cli::RunArgs,
     export::{OriginLabel, OriginLabelError, check_names},
     provider::{Estimates, Gateway},
@@ -26,6 +27,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Finding processes and TLS libraries.
     pub discovery: DiscoveryConfig,
+    /// Who made a call.
+    pub attribution: AttributionConfig,
     /// The Prometheus endpoint.
     pub metrics: MetricsConfig,
     /// The event log.
@@ -34,18 +37,8 @@ pub struct Config {
     pub usage: UsageConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
     pub gateway: Vec<Gateway>,
-    /// Whose calls they are.
-    pub attribution: AttributionConfig,
     /// Whose calls are watched; read anew on SIGHUP.
     pub filter: Vec<Filter>,
-}
-
-/// `[attribution]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AttributionConfig {
-    /// What the calls of a whole tree of processes are added up to.
-    pub agents: AgentRoots,
 }
 
 /// `[capture]`
@@ -94,6 +87,31 @@ impl DiscoveryConfig {
 impl Default for DiscoveryConfig {
     fn default() -> Self {
         Self { linger_seconds: 300, sweep_seconds: 60 }
+    }
+}
+
+/// `[attribution]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttributionConfig {
+    /// Whether container runtimes are asked for the names, images and labels of containers.
+    pub container_runtimes: bool,
+    /// Their sockets, beside the usual ones: `docker:///path` (Podman's, too), `cri:///path`, `containerd:///path`.
+    pub container_sockets: Vec<RuntimeSocket>,
+    /// Labels of containers and pods that a record has, beside those that `metrics.labels` names.
+    pub container_labels: BTreeSet<String>,
+    /// What the calls of a whole tree of processes are added up to.
+    pub agents: AgentRoots,
+}
+
+impl Default for AttributionConfig {
+    fn default() -> Self {
+        Self {
+            container_runtimes: true,
+            container_sockets: Vec::new(),
+            container_labels: BTreeSet::new(),
+            agents: AgentRoots::default(),
+        }
     }
 }
 
@@ -217,9 +235,21 @@ impl Config {
         Ok(config)
     }
 
+    /// How container runtimes are to be asked; `None`: not at all.
+    #[must_use]
+    pub fn runtimes(&self) -> Option<RuntimeConfig> {
+        let AttributionConfig { container_runtimes, container_sockets, container_labels, agents: _ } =
+            &self.attribution;
+        let picked = self.metrics.labels.iter().filter_map(OriginLabel::container_label);
+        container_runtimes.then(|| RuntimeConfig {
+            root: None,
+            sockets: container_sockets.clone(),
+            labels: container_labels.iter().cloned().chain(picked.map(str::to_owned)).collect(),
+        })
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution: _, filter: _ } =
-            self;
+        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution, filter: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -255,6 +285,8 @@ impl Config {
             86_400,
             "it must lie between 1 and 86400 (a day)",
         )?;
+        let labels = attribution.container_labels.len() as u64;
+        range("attribution.container_labels", labels, 0, 64, "there may be 64 of them")?;
         range(
             "metrics.max_series",
             metrics.max_series as u64,

@@ -91,7 +91,9 @@ pub(super) fn container(path: &str) -> Option<Container> {
 }
 
 fn identify(component: &str, parent: &str) -> Option<Container> {
-    let found = |id: String, runtime| Some(Container { id, runtime, pod_uid: None });
+    let found = |id: String, runtime| Some(Container { id, runtime, ..Container::default() });
+    // An id that was given is a name; a hash says nothing.
+    let named = |id: String, runtime| Some(Container { name: Some(id.clone()), ..found(id, runtime)? });
     // runc takes `slice:prefix:name` for a directory when it is not told that systemd is the driver.
     if let Some((_, scope)) = component.split_once(".slice:") {
         let (prefix, id) = scope.split_once(':')?;
@@ -104,7 +106,7 @@ fn identify(component: &str, parent: &str) -> Option<Container> {
         match rule.id {
             Id::Hash if is_hash(id) => return found(id.to_owned(), Some(rule.runtime?)),
             Id::Hash => {}
-            Id::Name => return found(id.to_owned(), Some(rule.runtime?)),
+            Id::Name => return named(id.to_owned(), Some(rule.runtime?)),
             Id::Unit => {
                 let machine = unescape(id);
                 // libvirt registers `qemu-1-name` and `lxc-4711-name`.
@@ -113,8 +115,8 @@ fn identify(component: &str, parent: &str) -> Option<Container> {
                 let libvirt = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
                 return match driver {
                     "qemu" if libvirt => None,
-                    "lxc" if libvirt && !name.is_empty() => found(name.to_owned(), Some("lxc")),
-                    _ => found(machine, rule.runtime),
+                    "lxc" if libvirt && !name.is_empty() => named(name.to_owned(), Some("lxc")),
+                    _ => named(machine, rule.runtime),
                 };
             }
         }

@@ -32,8 +32,9 @@ pub(super) fn container(state: &Path, path: &str) -> Option<Container> {
         let rest = path.strip_prefix(&status.cgroup_path)?;
         (rest.is_empty() || rest.starts_with('/')).then(|| Container {
             id: id.to_owned(),
+            name: Some(id.to_owned()),
             runtime: Some("crun"),
-            pod_uid: None,
+            ..Container::default()
         })
     })
 }

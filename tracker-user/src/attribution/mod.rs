@@ -11,11 +11,16 @@ mod filter;
 mod origin;
 mod processes;
 mod procfs;
+mod runtime;
 mod systemd;
 mod users;
 
 pub use agents::{AgentRoots, AgentRootsError, Agents};
 pub use filter::{Action, Filter, Filters};
 pub(crate) use filter::{Basis, Decision, decide, decide_finally};
-pub use origin::{Agent, Container, Login, Origin, Process};
+pub use origin::{Agent, Container, Login, Origin, Process, Workload};
 pub use processes::{Attribution, Config, Counters, Programs};
+pub use runtime::{
+    Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
+    SocketApi as RuntimeSocketApi,
+};

@@ -1,5 +1,7 @@
 //! Who made a call.
 
+use std::{collections::BTreeMap, fmt};
+
 use serde::Serialize;
 
 /// The process behind a connection. Absent fields could not be learnt before it was gone.
@@ -21,17 +23,60 @@ pub struct Process {
     pub user: Option<String>,
 }
 
-/// The container a process runs in, as far as its cgroup path tells.
+/// The container a process runs in: its cgroup path tells that there is one, its runtime the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Container {
     /// Full id.
     pub id: String,
+    /// What the operator, or the pod's author, calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image's name as the runtime knows it: `nginx:1.29`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The image's digest, in the runtime's words: OTel's `container.image.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// `docker`, `containerd`, `podman`, `cri-o`, `crun`, `runc`, `lxc`, `systemd-nspawn`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
-    /// Kubernetes pod uid.
-    #[serde(rename = "pod", skip_serializing_if = "Option::is_none")]
+    /// The Kubernetes pod's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The Kubernetes pod's uid.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
+    /// The pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// What the pod is run for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// The labels of container and pod that the operator picked, and no other.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What owns a pod. Written as kubectl takes it: `deployment/web`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Workload {
+    /// `deployment`, `statefulset`, `daemonset`, `job`, `cronjob`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl From<Workload> for String {
+    fn from(workload: Workload) -> Self {
+        workload.to_string()
+    }
 }
 
 /// The login that a process descends from. It stays the same through `su` and `sudo`.

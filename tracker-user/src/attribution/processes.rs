@@ -12,8 +12,9 @@ use std::{
 use super::{
     agents::Agents,
     cgroup, container, crun,
-    origin::{Login, Origin, Process},
+    origin::{Container, Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
+    runtime::{self, Runtimes},
     systemd,
     users::{self, Users},
 };
@@ -38,6 +39,8 @@ pub struct Config {
     pub grace: Duration,
     /// The longest that a question may wait for the host's user database.
     pub user_patience: Duration,
+    /// How container runtimes are asked for names; `None`: not at all.
+    pub runtimes: Option<runtime::Config>,
 }
 
 impl Default for Config {
@@ -49,6 +52,7 @@ impl Default for Config {
             max_processes: 16_384,
             grace: Duration::from_secs(60),
             user_patience: Duration::from_millis(50),
+            runtimes: None,
         }
     }
 }
@@ -66,6 +70,8 @@ pub struct Counters {
     pub reused: u64,
     /// Processes forgotten for lack of room.
     pub evicted: u64,
+    /// What asking container runtimes came to.
+    pub runtimes: runtime::Counters,
 }
 
 /// Knows the programs of processes that lived too briefly to be read from `/proc`.
@@ -91,6 +97,8 @@ pub struct Attribution {
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
     users: Users,
+    /// Absent where the operator wants no runtime asked.
+    runtimes: Option<Runtimes>,
     paths: cgroup::Paths,
     counters: Counters,
     /// Counts uses, for the least recent one.
@@ -119,6 +127,7 @@ impl Attribution {
             .or_else(|| cgroup::v2_mount(&fs::read_to_string(config.proc_root.join("self/mountinfo")).ok()?));
         Self {
             users: Users::new(config.user_patience, users::from_host),
+            runtimes: config.runtimes.clone().map(|runtimes| Runtimes::new(runtimes, &config.proc_root)),
             paths: cgroup::Paths::new(mount, cgroup::Limits::default()),
             entries: HashMap::new(),
             leaving: VecDeque::new(),
@@ -222,7 +231,16 @@ impl Attribution {
         if let (None, Some(comm)) = (&process.exe, &process.name) {
             process.exe = self.exe(process.pid, comm, at);
         }
-        !more && (process.exe.is_some() || process.name.is_none())
+        let named = self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
+        named && !more && (origin.process.exe.is_some() || origin.process.name.is_none())
+    }
+
+    /// Adds to a container what its runtime says, and says whether there is nothing to wait for.
+    fn fill(&self, container: Option<&mut Container>, cgroup: Option<&str>) -> bool {
+        match (&self.runtimes, container, cgroup) {
+            (Some(runtimes), Some(container), Some(cgroup)) => runtimes.fill(container, cgroup),
+            _ => true,
+        }
     }
 
     /// Whose call it is, by pid and the cgroup v2 id that the kernel saw at the call.
@@ -295,7 +313,11 @@ impl Attribution {
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { processes: self.entries.len() as u64, ..self.counters }
+        Counters {
+            processes: self.entries.len() as u64,
+            runtimes: self.runtimes.as_ref().map(Runtimes::counters).unwrap_or_default(),
+            ..self.counters
+        }
     }
 
     fn read(&mut self, pid: u32) -> Option<Snapshot> {
@@ -407,9 +429,13 @@ impl Attribution {
     ) -> Origin {
         let cgroup = cgroups.and_then(cgroup::path);
         let cgroup = cgroup.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
-        let container = cgroup.as_deref().and_then(|path| {
-            container::container(path).or_else(|| crun::container(&self.config.crun_state, path))
+        let mut container = cgroup.as_deref().and_then(|path| {
+            container::container(path)
+                .or_else(|| crun::container(&self.config.crun_state, path))
+                .or_else(|| self.runtimes.as_ref()?.container(path))
         });
+        // The first sight of a container, at the latest: so its name is there when its first call is over.
+        self.fill(container.as_mut(), cgroup.as_deref());
         let place = cgroup.as_deref().map(systemd::Place::of).filter(|place| place.unit.is_some());
         let place = place.or_else(|| Some(systemd::Place::of(cgroup::systemd(cgroups?)?)));
         let systemd::Place { unit, slice, session, owner } = place.unwrap_or_default();

@@ -156,7 +156,8 @@ async fn serve(
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let discovery_config = discovery_config(config);
     let programs = discovery_config.programs.clone();
-    let attribution_config = attribution::Config::default();
+    let attribution_config =
+        attribution::Config { runtimes: config.runtimes(), ..attribution::Config::default() };
     let agents = Agents::new(config.attribution.agents.clone(), attribution_config.proc_root.clone());
     let told = agents.clone();
     let discovery = tokio::task::spawn_blocking(move || {

@@ -293,7 +293,8 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
 }
 
 fn attribution_samples(counters: attribution::Counters, samples: &mut Vec<Sample>) {
-    let attribution::Counters { processes, read, too_late, reused, evicted } = counters;
+    let attribution::Counters { processes, read, too_late, reused, evicted, runtimes } = counters;
+    let attribution::RuntimeCounters { containers, answered, unknown, failed, refused } = runtimes;
     samples.extend([
         Sample::gauge("llm_tracker_processes", "Processes that are remembered.", processes as f64),
         Sample::counter("llm_tracker_processes_read_total", "Processes read from /proc.", read),
@@ -308,7 +309,20 @@ fn attribution_samples(counters: attribution::Counters, samples: &mut Vec<Sample
             "Processes forgotten for lack of room.",
             evicted,
         ),
+        Sample::gauge("llm_tracker_containers", "Containers that are remembered.", containers as f64),
     ]);
+    for (outcome, count) in
+        [("answered", answered), ("unknown", unknown), ("failed", failed), ("refused", refused)]
+    {
+        samples.push(
+            Sample::counter(
+                "llm_tracker_container_lookups_total",
+                "Questions to container runtimes, by what came of them.",
+                count,
+            )
+            .label("outcome", outcome),
+        );
+    }
 }
 
 fn discovery_samples(snapshot: &discovery::Snapshot, samples: &mut Vec<Sample>) {

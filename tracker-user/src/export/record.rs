@@ -17,7 +17,7 @@ pub struct Record {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        attribution::{Agent, Container, Login, Process},
+        attribution::{Agent, Container, Login, Process, Workload},
         capture::Timestamp,
         provider::{ChunkTimes, Usage, UsageSource},
         stream::Role,
@@ -71,8 +71,15 @@ pub(super) mod tests {
                 cgroup: Some("/docker/abc".to_owned()),
                 container: Some(Container {
                     id: "abc".to_owned(),
+                    name: Some("web".to_owned()),
+                    image: Some("nginx:1.29".to_owned()),
+                    image_id: Some("sha256:0123".to_owned()),
                     runtime: Some("docker"),
+                    pod: Some("web-7d4b9c6f5b-x2x7z".to_owned()),
                     pod_uid: Some("p-1".to_owned()),
+                    namespace: Some("shop".to_owned()),
+                    workload: Some(Workload { kind: "deployment", name: "web".to_owned() }),
+                    labels: [("example.org/team".to_owned(), "red".to_owned())].into(),
                 }),
                 unit: Some("a.service".to_owned()),
                 slice: Some("b.slice".to_owned()),

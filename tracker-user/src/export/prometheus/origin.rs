@@ -48,8 +48,11 @@ const TAKEN: [&str; 14] = [
     "instance",
 ];
 
+/// What stands before the name of a container's label.
+const CONTAINER_LABEL: &str = "container_label:";
+
 /// What of a call's origin a label shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginField {
     /// The process's name, at most 15 bytes.
@@ -68,8 +71,21 @@ pub enum OriginField {
     Container,
     /// What runs that container.
     Runtime,
+    /// The name of its container.
+    ContainerName,
+    /// The name of that container's image.
+    Image,
+    /// The name of the Kubernetes pod.
+    Pod,
     /// The uid of the Kubernetes pod.
     PodUid,
+    /// The pod's namespace.
+    Namespace,
+    /// The workload that owns the pod: `deployment/web`.
+    Workload,
+    /// A label of the container, or of its pod: `container_label:team`.
+    #[serde(skip_deserializing)]
+    ContainerLabel(String),
     /// The systemd unit.
     Unit,
     /// The systemd slice.
@@ -86,8 +102,8 @@ pub enum OriginField {
 
 impl OriginField {
     /// As it is written in the configuration, and the label's name unless there is another one.
-    const fn name(self) -> &'static str {
-        match self {
+    fn name(&self) -> Cow<'static, str> {
+        let name = match self {
             Self::Process => "process",
             Self::Exe => "exe",
             Self::Pid => "pid",
@@ -96,18 +112,40 @@ impl OriginField {
             Self::Cgroup => "cgroup",
             Self::Container => "container",
             Self::Runtime => "runtime",
+            Self::ContainerName => "container_name",
+            Self::Image => "image",
+            Self::Pod => "pod",
             Self::PodUid => "pod_uid",
+            Self::Namespace => "namespace",
+            Self::Workload => "workload",
             Self::Unit => "unit",
             Self::Slice => "slice",
             Self::Session => "session",
             Self::LoginUser => "login_user",
             Self::LoginUid => "login_uid",
             Self::Agent => "agent",
+            Self::ContainerLabel(label) => {
+                // As cAdvisor calls them.
+                let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+                return format!("container_label_{}", label.chars().map(clean).collect::<String>()).into();
+            }
+        };
+        name.into()
+    }
+
+    /// The field of this name.
+    fn parse<E: de::Error>(name: &str) -> Result<Self, E> {
+        match name.strip_prefix(CONTAINER_LABEL) {
+            Some(label) if label.is_empty() || label.len() > MAX_TEXT => {
+                Err(E::custom(format_args!("`{CONTAINER_LABEL}` takes the name of a label")))
+            }
+            Some(label) => Ok(Self::ContainerLabel(label.to_owned())),
+            None => Self::deserialize(StrDeserializer::new(name)),
         }
     }
 
     /// Empty where it is not known.
-    fn value(self, origin: &Origin) -> Cow<'_, str> {
+    fn value<'a>(&self, origin: &'a Origin) -> Cow<'a, str> {
         let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
         let (container, login) = (container.as_ref(), login.as_ref());
         let number = |uid: Option<u32>| uid.map(|uid| uid.to_string()).unwrap_or_default().into();
@@ -121,12 +159,21 @@ impl OriginField {
             Self::Cgroup => cgroup.as_deref(),
             Self::Container => container.map(|it| it.id.as_str()),
             Self::Runtime => container.and_then(|it| it.runtime),
+            Self::ContainerName => container.and_then(|it| it.name.as_deref()),
+            Self::Image => container.and_then(|it| it.image.as_deref()),
+            Self::Pod => container.and_then(|it| it.pod.as_deref()),
             Self::PodUid => container.and_then(|it| it.pod_uid.as_deref()),
+            Self::Namespace => container.and_then(|it| it.namespace.as_deref()),
+            Self::Workload => {
+                let workload = container.and_then(|it| it.workload.as_ref());
+                return workload.map(ToString::to_string).unwrap_or_default().into();
+            }
             Self::Unit => unit.as_deref(),
             Self::Slice => slice.as_deref(),
             Self::Session => login.and_then(|it| it.session.as_deref()),
             Self::LoginUser => login.and_then(|it| it.user.as_deref()),
             Self::Agent => agent.as_ref().map(|it| it.name.as_str()),
+            Self::ContainerLabel(label) => container.and_then(|it| it.labels.get(label)).map(String::as_str),
         };
         text.unwrap_or_default().into()
     }
@@ -146,7 +193,7 @@ impl OriginLabel {
     /// The label as it is, under its own name.
     #[must_use]
     pub fn new(from: OriginField) -> Self {
-        Self { from, name: from.name().to_owned(), max_values: DEFAULT_VALUES, map: Vec::new() }
+        Self { name: from.name().into_owned(), from, max_values: DEFAULT_VALUES, map: Vec::new() }
     }
 
     /// What the metrics have unless the operator says otherwise.
@@ -159,6 +206,15 @@ impl OriginLabel {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The label of containers that it shows, where it does.
+    #[must_use]
+    pub fn container_label(&self) -> Option<&str> {
+        match &self.from {
+            OriginField::ContainerLabel(label) => Some(label),
+            _ => None,
+        }
     }
 
     /// Values at most; what is over it goes to `other`.
@@ -220,6 +276,7 @@ pub fn check_names(labels: &[OriginLabel]) -> Result<(), OriginLabelError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
+    #[serde(deserialize_with = "origin_field")]
     from: OriginField,
     name: Option<String>,
     max_values: Option<usize>,
@@ -227,12 +284,16 @@ struct Fields {
     map: Vec<(String, String)>,
 }
 
+fn origin_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OriginField, D::Error> {
+    OriginField::parse(&String::deserialize(deserializer)?)
+}
+
 impl TryFrom<Fields> for OriginLabel {
     type Error = OriginLabelError;
 
     fn try_from(fields: Fields) -> Result<Self, OriginLabelError> {
         let Fields { from, name, max_values, map } = fields;
-        let name = name.unwrap_or_else(|| from.name().to_owned());
+        let name = name.unwrap_or_else(|| from.name().into_owned());
         let fits = |(at, byte): (usize, u8)| {
             byte == b'_' || byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit()
         };
@@ -270,7 +331,7 @@ impl<'de> Deserialize<'de> for OriginLabel {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<OriginLabel, E> {
-                OriginField::deserialize(StrDeserializer::new(name)).map(OriginLabel::new)
+                OriginField::parse(name).map(OriginLabel::new)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OriginLabel, A::Error> {
@@ -321,7 +382,13 @@ mod tests {
             ("cgroup", "/docker/abc"),
             ("container", "abc"),
             ("runtime", "docker"),
+            ("container_name", "web"),
+            ("image", "nginx:1.29"),
+            ("pod", "web-7d4b9c6f5b-x2x7z"),
             ("pod_uid", "p-1"),
+            ("namespace", "shop"),
+            ("workload", "deployment/web"),
+            ("container_label:example.org/team", "red"),
             ("unit", "a.service"),
             ("slice", "b.slice"),
             ("session", "5"),
@@ -331,7 +398,9 @@ mod tests {
         ];
         for (name, value) in all {
             let label = parse(&format!("{name:?}")).unwrap().remove(0);
-            assert_eq!((label.name(), label.value(&full().origin).as_ref()), (name, value));
+            assert_eq!(label.value(&full().origin).as_ref(), value);
+            let expected = if name.contains(':') { "container_label_example_org_team" } else { name };
+            assert_eq!(label.name(), expected);
             assert_eq!(label.value(&bare().origin).as_ref(), if name == "pid" { "1" } else { "" });
         }
     }
@@ -352,7 +421,8 @@ mod tests {
     fn a_mistake_says_what_would_do() {
         for (labels, words) in [
             (r#""proces""#, &["proces", "`process`"][..]),
-            (r#"{from = "pod"}"#, &["`pod_uid`"]),
+            (r#"{from = "pod_id"}"#, &["`pod_uid`"]),
+            (r#"{from = "container_label:"}"#, &["name of a label"]),
             (r#"{name = "x"}"#, &["from"]),
             (r#"{from = "user", nam = "x"}"#, &["nam", "name"]),
             (r#"{from = "user", name = "a b"}"#, &["a b", "letters"]),

@@ -8,7 +8,7 @@ fn sink(mut config: PrometheusConfig) -> PrometheusSink {
 
 /// The default labels and these.
 fn with_more(fields: &[OriginField]) -> Vec<OriginLabel> {
-    let more = fields.iter().copied().map(OriginLabel::new);
+    let more = fields.iter().cloned().map(OriginLabel::new);
     OriginLabel::defaults().into_iter().chain(more).collect()
 }
 
