@@ -21,5 +21,6 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 pub mod export;
+pub mod log;
 pub mod provider;
 pub mod stream;

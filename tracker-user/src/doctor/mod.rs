@@ -20,8 +20,7 @@ use crate::{
         Attachment, Kernel, Trust,
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
-    cli::{DoctorArgs, RunArgs},
-    config::Config,
+    config::{Config, Settings},
     daemon,
 };
 
@@ -31,9 +30,8 @@ use crate::{
 ///
 /// # Errors
 /// The configuration cannot be used, or standard output cannot be written.
-pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let DoctorArgs { config } = args;
-    let config = Config::resolve(&RunArgs { config: config.clone(), ..RunArgs::default() })?;
+pub fn run(settings: &Settings) -> Result<ExitCode> {
+    let config = &settings.config;
     let mut report = String::new();
     let checks = environment::checks();
     for check in &checks {
@@ -41,7 +39,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     }
     let mut good = environment::suffices(&checks);
     if good {
-        match try_all(&config) {
+        match try_all(config) {
             Ok((snapshot, processes, attachment)) => {
                 writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
                 writeln!(report, "ok    {:<14} attached by {attachment}", "probes")?;

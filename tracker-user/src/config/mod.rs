@@ -1,0 +1,263 @@
+//! The configuration: defaults that need no file, a TOML file over them, the environment over that, flags
+//! over all.
+//!
+//! A setting is a field of [`Config`] or of one of its sections, and nothing else: [`Settings`] finds the
+//! keys, their variables and where each value came from by itself.
+
+mod hint;
+mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{
+    export::{OriginLabel, check_names},
+    provider::{Estimates, Gateway},
+};
+pub use settings::{ConfigError, Entry, Flag, Problem, Settings, Source, Sources};
+
+/// Everything that can be set. Unknown keys are refused, so that a typing error is not a silent default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What the kernel side may use.
+    pub capture: CaptureConfig,
+    /// Finding processes and TLS libraries.
+    pub discovery: DiscoveryConfig,
+    /// The Prometheus endpoint.
+    pub metrics: MetricsConfig,
+    /// The event log.
+    pub events: EventsConfig,
+    /// Token counts.
+    pub usage: UsageConfig,
+    /// What the daemon says about itself.
+    pub log: LogConfig,
+    /// The operator's own gateways to LLMs; read anew on SIGHUP.
+    #[serde(serialize_with = "as_by_default")]
+    pub gateway: Vec<Gateway>,
+}
+
+/// `[capture]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureConfig {
+    /// Size of the ring buffer between kernel and daemon, bytes; rounded up to a power of two.
+    pub ring_bytes: u32,
+    /// The most that is copied of one call of a TLS function, bytes. What is over it is counted as lost.
+    pub call_cap_bytes: u32,
+    /// The most connections that the kernel side tracks; the least recently used make room.
+    pub max_connections: u32,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self { ring_bytes: 8 << 20, call_cap_bytes: 256 << 10, max_connections: 65_536 }
+    }
+}
+
+/// `[discovery]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscoveryConfig {
+    /// How long hooks stay on a library that nobody uses, seconds, so that the next short-lived
+    /// program is seen from its first call. A library whose container is gone is let go at once.
+    pub linger_seconds: u64,
+    /// How often all of `/proc` is compared with what the kernel has reported, seconds.
+    pub sweep_seconds: u64,
+}
+
+impl DiscoveryConfig {
+    /// `linger_seconds` as a duration.
+    #[must_use]
+    pub const fn linger(&self) -> Duration {
+        Duration::from_secs(self.linger_seconds)
+    }
+
+    /// `sweep_seconds` as a duration.
+    #[must_use]
+    pub const fn sweep(&self) -> Duration {
+        Duration::from_secs(self.sweep_seconds)
+    }
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self { linger_seconds: 300, sweep_seconds: 60 }
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address of `/metrics`, `/healthz` and `/readyz`.
+    pub listen: SocketAddr,
+    /// File that says who may ask, and over TLS how, in the form of Prometheus' exporters; absent is
+    /// everybody who reaches the address, in plain text.
+    pub web_config: Option<PathBuf>,
+    /// The labels of the `llm_*` metrics that say whose call it was. Read at the start only.
+    #[serde(serialize_with = "by_name")]
+    pub labels: Vec<OriginLabel>,
+    /// The most series that origins and models may make; what is over it goes to `other`.
+    pub max_series: usize,
+    /// Series that nothing happened to for so long are dropped, seconds.
+    pub series_expiry_seconds: u64,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9435)),
+            web_config: None,
+            labels: OriginLabel::defaults(),
+            max_series: 10_000,
+            series_expiry_seconds: 86_400,
+        }
+    }
+}
+
+/// `[events]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsConfig {
+    /// File that gets one JSON line a call; `-` is standard output; absent is none.
+    pub file: Option<PathBuf>,
+}
+
+/// `[usage]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsageConfig {
+    /// Whether tokens are counted where the provider reports none; such calls say `estimated`.
+    pub estimate: bool,
+}
+
+impl UsageConfig {
+    /// `estimate` in the words of the catalog.
+    #[must_use]
+    pub const fn estimates(&self) -> Estimates {
+        if self.estimate { Estimates::Missing } else { Estimates::Never }
+    }
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { estimate: true }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How much is said; taken over on SIGHUP.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// Levels of the log. None of them ever shows content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What may need a look.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Forms of the log on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people; for the journal where standard error is connected to it.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Only defaults are ever written, to know which keys there are ([`Settings`]); that of such a list is to be
+/// empty.
+fn as_by_default<T, S: Serializer>(_: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(std::iter::empty::<()>())
+}
+
+/// The same, of labels that are nothing but their names.
+fn by_name<S: Serializer>(labels: &[OriginLabel], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(labels.iter().map(OriginLabel::name))
+}
+
+impl Config {
+    /// Checks what types cannot.
+    fn check(&self) -> Result<(), Problem> {
+        let Self { capture, discovery, metrics, events: _, usage: _, log: _, gateway: _ } = self;
+        let range = |key, value: u64, low: u64, high: u64, expected| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(Problem { key, what: format!("{value}: {expected}") })
+            }
+        };
+        range(
+            "capture.ring_bytes",
+            capture.ring_bytes.into(),
+            4096,
+            1 << 30,
+            "it must lie between 4096 (a page) and 1073741824 (1 GiB)",
+        )?;
+        range(
+            "capture.call_cap_bytes",
+            capture.call_cap_bytes.into(),
+            1024,
+            4 << 20,
+            "it must lie between 1024 and 4194304 (4 MiB)",
+        )?;
+        range(
+            "capture.max_connections",
+            capture.max_connections.into(),
+            64,
+            1 << 20,
+            "it must lie between 64 and 1048576",
+        )?;
+        range(
+            "discovery.sweep_seconds",
+            discovery.sweep_seconds,
+            1,
+            86_400,
+            "it must lie between 1 and 86400 (a day)",
+        )?;
+        range(
+            "metrics.max_series",
+            metrics.max_series as u64,
+            1,
+            1_000_000,
+            "it must lie between 1 and 1000000",
+        )?;
+        range(
+            "metrics.series_expiry_seconds",
+            metrics.series_expiry_seconds,
+            60,
+            31_536_000,
+            "it must lie between 60 and 31536000 (a year)",
+        )?;
+        check_names(&metrics.labels)
+            .map_err(|error| Problem { key: "metrics.labels", what: error.to_string() })
+    }
+}
