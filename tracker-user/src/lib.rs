@@ -22,5 +22,6 @@ pub mod daemon;
 pub mod doctor;
 pub mod export;
 pub mod log;
+pub mod privileges;
 pub mod provider;
 pub mod stream;

@@ -2,6 +2,7 @@
 
 pub mod environment;
 mod running;
+mod settings;
 
 use std::{
     fmt::Write as _,
@@ -21,7 +22,7 @@ use crate::{
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
     config::{Config, Settings},
-    daemon,
+    daemon, privileges,
 };
 
 /// Looks, says what it saw on standard output, and takes back everything it tried.
@@ -33,7 +34,9 @@ use crate::{
 pub fn run(settings: &Settings) -> Result<ExitCode> {
     let config = &settings.config;
     let mut report = String::new();
-    let checks = environment::checks();
+    let web = daemon::web_config(config);
+    let mut checks = environment::checks();
+    checks.extend([settings::in_force(settings), settings::metrics(settings, &web)]);
     for check in &checks {
         writeln!(report, "{check}")?;
     }
@@ -43,8 +46,15 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
             Ok((snapshot, processes, attachment)) => {
                 writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
                 writeln!(report, "ok    {:<14} attached by {attachment}", "probes")?;
+                writeln!(report, "{}", settings::privileges(privileges::kept(attachment)))?;
                 describe(&snapshot, processes, &mut report)?;
-                if let Some(stacks) = running::stacks(config.metrics.listen) {
+                let open = web.is_ok_and(|web| !web.encrypts() && !web.authenticates());
+                if !open {
+                    writeln!(
+                        report,
+                        "\nThe daemon is not asked what it has found: that takes TLS or a password."
+                    )?;
+                } else if let Some(stacks) = running::stacks(config.metrics.listen) {
                     writeln!(report, "\nThe daemon at {} has found, by traffic:", config.metrics.listen)?;
                     stacks.iter().try_for_each(|stack| writeln!(report, "      {stack}"))?;
                 }
