@@ -3,65 +3,37 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use toml::Value;
+
+use crate::config::{Flag, LogFormat, LogLevel, Sources};
 
 const EXAMPLES: &str = "\
 Examples:
   llm-tracker doctor                       does this machine suffice, and which TLS libraries are in use?
   llm-tracker run                          metrics at http://127.0.0.1:9435/metrics
   llm-tracker run --events -               and one JSON line a call on standard output
-  llm-tracker run --config /etc/llm-tracker.toml";
+  llm-tracker run --config /etc/llm-tracker.toml
+  llm-tracker config show                  every setting, and where its value comes from
+
+Every key of the configuration can be set by a variable of the environment: LLM_TRACKER_, its section and its
+name, in capitals (metrics.listen: LLM_TRACKER_METRICS_LISTEN). Flags go over variables over the file.";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
 #[command(name = "llm-tracker", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    /// How much to say on standard error [default: info for run, warn for doctor].
-    #[arg(long, global = true, value_name = "LEVEL", env = "LLM_TRACKER_LOG")]
+    /// How much to say on standard error [default: info for run, warn for the others].
+    #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+    /// In which form [default: text].
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Read this configuration.
+    #[arg(long, global = true, value_name = "FILE", env = "LLM_TRACKER_CONFIG")]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-impl Cli {
-    /// The level that was asked for, or what suits the command.
-    #[must_use]
-    pub fn log_level(&self) -> LogLevel {
-        self.log_level.unwrap_or(match self.command {
-            Command::Run(_) => LogLevel::Info,
-            Command::Doctor(_) => LogLevel::Warn,
-        })
-    }
-}
-
-/// Levels of the log on standard error. None of them ever shows content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// What failed.
-    Error,
-    /// What may need a look.
-    Warn,
-    /// What an operator wants to know.
-    Info,
-    /// What a developer wants to know.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The same in `tracing`'s words.
-    #[must_use]
-    pub const fn filter(self) -> tracing_subscriber::filter::LevelFilter {
-        use tracing_subscriber::filter::LevelFilter;
-        match self {
-            Self::Error => LevelFilter::ERROR,
-            Self::Warn => LevelFilter::WARN,
-            Self::Info => LevelFilter::INFO,
-            Self::Debug => LevelFilter::DEBUG,
-            Self::Trace => LevelFilter::TRACE,
-        }
-    }
 }
 
 /// Subcommands.
@@ -70,7 +42,10 @@ pub enum Command {
     /// Watch this host until SIGTERM or SIGINT.
     Run(RunArgs),
     /// Say, line by line, whether this machine suffices, and list every TLS object in use.
-    Doctor(DoctorArgs),
+    Doctor,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// Flags of `run`; each goes over what the configuration says.
@@ -82,20 +57,66 @@ pub struct RunArgs {
     /// Serve /metrics, /healthz and /readyz here [default: 127.0.0.1:9435].
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Who may ask for metrics, and over TLS how: a file in the form of Prometheus' exporters.
+    #[arg(long, value_name = "FILE")]
+    pub metrics_web_config: Option<PathBuf>,
     /// Do not estimate the tokens of calls for which the provider reports none.
     #[arg(long)]
     pub no_estimate: bool,
-    /// Read this configuration.
-    #[arg(long, value_name = "FILE", env = "LLM_TRACKER_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// Say whether the configuration can be used, and do nothing.
+    #[arg(long)]
+    pub check_config: bool,
 }
 
-/// Flags of `doctor`.
-#[derive(Clone, Debug, Default, Args)]
-pub struct DoctorArgs {
-    /// Read this configuration.
-    #[arg(long, value_name = "FILE", env = "LLM_TRACKER_CONFIG")]
-    pub config: Option<PathBuf>,
+/// What can be done with the configuration.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Every key, its value, and where that came from.
+    Show {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Cli {
+    /// Where the settings come from: the file, and the flags that were given.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let Self { log_level, log_format, config, command } = self;
+        let mut flags = Vec::new();
+        let mut flag = |name, key, value: Option<Value>| {
+            flags.extend(value.map(|value| Flag { name, key, value }));
+        };
+        flag("--log-level", "log.level", log_level.as_ref().map(name));
+        flag("--log-format", "log.format", log_format.as_ref().map(name));
+        if let Command::Run(RunArgs {
+            events,
+            metrics_listen,
+            metrics_web_config,
+            no_estimate,
+            check_config: _,
+        }) = command
+        {
+            flag("--events", "events.file", events.as_ref().map(path));
+            flag(
+                "--metrics-listen",
+                "metrics.listen",
+                metrics_listen.map(|address| address.to_string().into()),
+            );
+            flag("--metrics-web-config", "metrics.web_config", metrics_web_config.as_ref().map(path));
+            flag("--no-estimate", "usage.estimate", no_estimate.then_some(Value::Boolean(false)));
+        }
+        Sources { file: config.clone(), flags }
+    }
+}
+
+fn name<T: ValueEnum>(value: &T) -> Value {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()).into()
+}
+
+fn path(path: &PathBuf) -> Value {
+    path.to_string_lossy().into_owned().into()
 }
 
 #[cfg(test)]
@@ -106,5 +127,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_sets_its_key() {
+        let typed = "llm-tracker --log-level debug --log-format json run --events - --metrics-listen [::1]:1 \
+                     --metrics-web-config web.yml --no-estimate";
+        let cli = Cli::parse_from(typed.split_whitespace());
+        let settings = crate::config::Settings::load(None, [], &cli.sources().flags).unwrap();
+        for flag in ["--log-level", "--log-format", "--events", "--metrics-listen", "--metrics-web-config"] {
+            let set = settings.entries().iter().filter(|entry| entry.source.to_string() == flag).count();
+            assert_eq!(set, 1, "{flag}");
+        }
+        assert!(!settings.config.usage.estimate);
+        assert_eq!(settings.config.log.level, LogLevel::Debug);
+        assert_eq!(settings.config.metrics.listen.port(), 1);
     }
 }

@@ -2,33 +2,46 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use llm_tracker::{
-    cli::{Cli, Command},
-    daemon, doctor,
+    cli::{Cli, Command, ConfigCommand},
+    config::{LogLevel, Source},
+    daemon, doctor, log,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(cli.log_level().filter())
-        .with_writer(std::io::stderr)
-        .with_ansi(colours())
-        .with_target(false)
-        .init();
-    let result = match cli.command {
-        Command::Run(args) => daemon::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Doctor(args) => doctor::run(&args),
-    };
-    result.unwrap_or_else(|error| {
+    run(&Cli::parse()).unwrap_or_else(|error| {
         // Whoever reads standard error may be gone; there is nobody left to tell.
         let _ = writeln!(std::io::stderr(), "llm-tracker: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// `NO_COLOR` (<https://no-color.org>) and pipes are respected.
-fn colours() -> bool {
-    use std::io::IsTerminal as _;
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let sources = cli.sources();
+    let mut settings = sources.read()?;
+    if !matches!(cli.command, Command::Run(_)) && *settings.source("log.level") == Source::Default {
+        settings.config.log.level = LogLevel::Warn;
+    }
+    let log = log::start(settings.config.log);
+    match &cli.command {
+        Command::Run(args) if args.check_config => {
+            daemon::check(&settings.config)?;
+            say("the configuration can be used\n")
+        }
+        Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
+        Command::Doctor => doctor::run(&settings),
+        Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
+        Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),
+    }
+}
+
+fn say(text: &str) -> Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever wanted to read has gone.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write to standard output")?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 
 mod clock;
 mod filtering;
+mod lifecycle;
 mod pipeline;
 mod proof;
 mod reload;
@@ -34,17 +35,20 @@ use crate::{
         KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Departure, Discovery, ProcessEvent},
     },
-    cli::RunArgs,
-    config::{CaptureConfig, Config},
+    config::{CaptureConfig, Config, Settings, Sources},
     doctor::environment,
     export::{
-        HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sink,
-        Target,
+        HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sample,
+        Sink, Target, WebConfig,
     },
+    log::{Log, Suppressed},
+    privileges,
     provider::Catalog,
 };
+use lifecycle::Watchdog;
 use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
+use reload::{Live, Reload};
 use self_metrics::Status;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -56,8 +60,9 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks lie between two sweeps of the kernel side's table for processes that are gone.
 const TICKS_PER_SWEEP: u32 = 30;
-/// How long the event log may take to write what is queued when the daemon stops.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How long the event log may take to write what is queued when the daemon stops; all of a stop is to take
+/// five seconds at most.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 /// Processes that discovery has found and the pipeline has not looked at yet. What is over it is
 /// looked at with the first call, if it still lives.
 const NOTICES: usize = 4096;
@@ -66,10 +71,20 @@ const NOTICES: usize = 4096;
 ///
 /// # Errors
 /// A sentence that says what is wrong and what to do. Nothing stays attached.
-pub fn run(args: &RunArgs) -> Result<()> {
-    let config = Config::resolve(args)?;
+pub fn run(sources: Sources, settings: Settings, log: Log) -> Result<()> {
+    let config = &settings.config;
     refuse_early()?;
-    let http = HttpServer::bind(HttpConfig::new(config.metrics.listen))?;
+    let web = Arc::new(web_config(config)?);
+    if let Some(warning) = exposed(config, &web) {
+        tracing::warn!("{warning}");
+    }
+    let http = HttpServer::bind(HttpConfig::new(config.metrics.listen, Arc::clone(&web)))?;
+    privileges::shed_unused().context("capabilities cannot be given up")?;
+    let debug = tracing::enabled!(tracing::Level::DEBUG);
+    let kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
+    let kept = privileges::shed_loading(kernel.attachment()).context("capabilities cannot be given up")?;
+    tracing::info!(%kept, "capabilities that are not needed were given up");
+    // The first threads: they have what is kept and nothing else.
     let events = match &config.events.file {
         None => None,
         Some(file) => Some(Arc::new(JsonlSink::open(JsonlConfig::new(target(file)))?)),
@@ -79,7 +94,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let outcome = runtime.block_on(serve(args, &config, http, events.clone()));
+    let outcome = runtime.block_on(serve(sources, settings, log, kernel, http, web, events.clone()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Some(events) = events {
         events.shutdown(LAST_WRITES);
@@ -105,6 +120,30 @@ fn target(file: &Path) -> Target {
     if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
 }
 
+/// Whether the daemon could be started with this configuration, as far as that shows in files.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn check(config: &Config) -> Result<()> {
+    web_config(config).map(drop)
+}
+
+/// Who may ask for metrics.
+pub(crate) fn web_config(config: &Config) -> Result<WebConfig> {
+    let path = config.metrics.web_config.as_deref();
+    WebConfig::load(path).context("metrics.web_config cannot be used")
+}
+
+/// What there is to say of metrics that everybody can read.
+pub(crate) fn exposed(config: &Config, web: &WebConfig) -> Option<String> {
+    let listen = config.metrics.listen;
+    (!listen.ip().is_loopback() && !web.authenticates()).then(|| {
+        format!(
+            "metrics are served on {listen} to whoever asks: set metrics.web_config, or listen on loopback"
+        )
+    })
+}
+
 /// The kernel side's sizes from the configuration.
 #[must_use]
 pub(crate) fn kernel_config(capture: &CaptureConfig) -> KernelConfig {
@@ -123,14 +162,16 @@ pub(crate) fn discovery_config(config: &Config) -> discovery::Config {
 }
 
 async fn serve(
-    args: &RunArgs,
-    config: &Config,
+    sources: Sources,
+    settings: Settings,
+    log: Log,
+    mut kernel: Kernel,
     http: HttpServer,
+    web: Arc<WebConfig>,
     events: Option<Arc<JsonlSink>>,
 ) -> Result<()> {
-    let debug = tracing::enabled!(tracing::Level::DEBUG);
-    let mut kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
-    let log = if debug { Some(kernel.take_log()?) } else { None };
+    let config = settings.config.clone();
+    let messages = if tracing::enabled!(tracing::Level::DEBUG) { Some(kernel.take_log()?) } else { None };
     let ring = kernel.take_ring()?;
     let verdicts = kernel.take_verdicts()?;
     let counters = kernel.take_counters()?;
@@ -154,7 +195,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
 
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let discovery_config = discovery_config(config);
+    let discovery_config = discovery_config(&config);
     let programs = discovery_config.programs.clone();
     let attribution_config =
         attribution::Config { runtimes: config.runtimes(), ..attribution::Config::default() };
@@ -186,15 +227,29 @@ async fn serve(
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );
+    prometheus.add_source(Arc::new({
+        let suppressed = log.suppressed().clone();
+        move || {
+            vec![Sample::counter(
+                "llm_tracker_log_suppressed_total",
+                "Messages left out of the log because they repeated themselves.",
+                suppressed.total(),
+            )]
+        }
+    }));
+    let suppressed = log.suppressed().clone();
+    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,
         notices,
         connections,
-        log,
+        messages,
         pipeline,
         status: Arc::clone(&status),
         discovery: Arc::clone(&running),
+        watchdog: Watchdog::new(),
+        suppressed,
     };
     let pipeline = tokio::spawn(work.run(ended));
 
@@ -218,7 +273,10 @@ async fn serve(
     let ready = Readiness::default();
     ready.set(true);
     let address = http.local_addr().context("the metrics address is gone")?;
-    tracing::info!("watching; metrics at http://{address}/metrics");
+    let scheme = if web.encrypts() { "https" } else { "http" };
+    let watching = format!("watching; metrics at {scheme}://{address}/metrics");
+    tracing::info!("{watching}");
+    lifecycle::ready(&watching);
     let (http_stop, http_stopped) = oneshot::channel::<()>();
     let http = tokio::spawn(http.serve(prometheus, ready.clone(), async {
         // An error means that the sender is gone, which is the same message.
@@ -231,10 +289,12 @@ async fn serve(
             tokio::select! {
                 () = stop.requested() => break Some(pipeline),
                 _ = hangup.recv() => {
+                    lifecycle::reloading();
                     if let Some(events) = &events {
                         events.reopen();
                     }
-                    reload::reload(args, config, &catalog, &filters);
+                    reload.reload();
+                    lifecycle::ready(&watching);
                 }
                 ended = &mut pipeline => {
                     ended.context("the pipeline failed")??;
@@ -244,6 +304,7 @@ async fn serve(
         }
     };
     tracing::info!("stopping");
+    lifecycle::stopping();
     ready.set(false);
     // Nothing new first, then what is on its way, then the last answers to whoever scrapes.
     let handle = discovery.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -285,11 +346,13 @@ struct Work {
     ring: Ring,
     notices: mpsc::Receiver<u32>,
     connections: Connections,
-    log: Option<KernelLog>,
+    messages: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
     status: Arc<Mutex<Status>>,
     /// Absent until it has looked around, and after it was stopped.
     discovery: Arc<Mutex<Option<discovery::Handle>>>,
+    watchdog: Watchdog,
+    suppressed: Suppressed,
 }
 
 impl Work {
@@ -306,10 +369,15 @@ impl Work {
                     self.pipeline.tick(clock::now());
                     self.publish();
                     self.prove();
-                    if let Some(log) = &mut self.log {
-                        log.forward();
+                    self.watchdog.feed();
+                    self.suppressed.report();
+                    if let Some(messages) = &mut self.messages {
+                        messages.forward();
                     }
                     ticks = ticks.wrapping_add(1);
+                    if ticks.is_multiple_of(TICKS_PER_SWEEP) {
+                        self.say();
+                    }
                     if ticks.is_multiple_of(TICKS_PER_SWEEP) && !gone.is_empty() {
                         self.connections.forget(|tgid| gone.contains(&tgid));
                         gone.clear();
@@ -350,6 +418,15 @@ impl Work {
                 discovery.prove(proofs);
             }
         }
+    }
+
+    /// What `systemctl status` shows.
+    fn say(&self) {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let Status { undecided, captured, .. } = &*status;
+        lifecycle::status(&format!(
+            "watching; {captured} connections to LLMs, {undecided} of which nothing is known yet"
+        ));
     }
 
     fn publish(&self) {

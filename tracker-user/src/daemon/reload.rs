@@ -1,79 +1,123 @@
 //! SIGHUP: what of the configuration may change while the daemon runs.
 
-use crate::{attribution::Filters, cli::RunArgs, config::Config, provider::Catalog};
+use std::sync::Arc;
 
-/// Reads the configuration again and takes over its gateways and filters. One with a mistake is not taken: the
-/// log says where and why, and what was in force stays so.
-///
-/// Everything else is read at the start only, `running`; what has changed of it is named.
-pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog, filters: &Filters) {
-    if args.config.is_none() {
-        return;
-    }
-    match Config::resolve(args) {
-        Ok(config) => {
-            let (gateways, filter) = (config.gateway.len(), config.filter.len());
-            tracing::info!(gateways, filters = filter, "the configuration was read again");
-            for section in needs_restart(running, &config) {
-                tracing::warn!(
-                    "[{section}] has changed: that takes a restart, only gateways and filters were taken over"
-                );
-            }
-            catalog.set_gateways(config.gateway);
-            filters.set(config.filter);
-        }
-        Err(error) => {
-            tracing::error!("the configuration was not taken over, the old one stays in force: {error}");
-        }
-    }
+use crate::{
+    attribution::Filters,
+    config::{Config, Settings, Sources},
+    log::Log,
+    provider::Catalog,
+};
+
+/// What can be told of a change while it works.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) filters: Filters,
+    pub(super) log: Log,
 }
 
-/// The sections that differ and cannot be taken over.
-fn needs_restart(running: &Config, read: &Config) -> impl Iterator<Item = &'static str> {
-    let Config { capture, discovery, metrics, events, usage, gateway: _, attribution, filter: _ } = read;
-    [
-        ("capture", *capture != running.capture),
-        ("discovery", *discovery != running.discovery),
-        ("metrics", *metrics != running.metrics),
-        ("events", *events != running.events),
-        ("usage", *usage != running.usage),
-        ("attribution", *attribution != running.attribution),
-    ]
-    .into_iter()
-    .filter_map(|(section, differs)| differs.then_some(section))
+/// How a change gets to where it matters.
+type TakeOver = fn(&Live, &Config);
+
+/// The keys that are taken over, and how. None of them touches a call that is under way. All others are read
+/// at the start only.
+const TAKEN_OVER: [(&str, TakeOver); 4] = [
+    ("filter", |live, config| live.filters.set(config.filter.clone())),
+    ("gateway", |live, config| live.catalog.set_gateways(config.gateway.clone())),
+    ("log.level", |live, config| live.log.set_level(config.log.level)),
+    ("usage.estimate", |live, config| live.catalog.set_estimates(config.usage.estimates())),
+];
+
+/// Reads the settings again.
+#[derive(Debug)]
+pub(super) struct Reload {
+    pub(super) sources: Sources,
+    /// What is in force.
+    pub(super) running: Settings,
+    pub(super) live: Live,
+}
+
+impl Reload {
+    /// Takes over what has changed and can be, and names the rest. Settings with a mistake are not taken: the
+    /// log says where and why, and what was in force stays so.
+    pub(super) fn reload(&mut self) {
+        match self.sources.read() {
+            Ok(read) => {
+                let (taken, left) = self.take_over(&read);
+                tracing::info!(changed = taken.join(", "), "the configuration was read again");
+                for key in left {
+                    tracing::warn!("{key} has changed: that takes a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!("the configuration was not taken over, the old one stays in force: {error}");
+            }
+        }
+    }
+
+    /// The keys that were taken over, and those that could not be.
+    fn take_over(&mut self, read: &Settings) -> (Vec<String>, Vec<String>) {
+        let changed = self.running.changed(read).map(str::to_owned);
+        let (taken, left): (Vec<_>, Vec<_>) =
+            changed.partition(|key| TAKEN_OVER.iter().any(|(known, _)| known == key));
+        for (key, take_over) in TAKEN_OVER {
+            if taken.iter().any(|taken| taken == key) {
+                take_over(&self.live, &read.config);
+                self.running.adopt(key, read);
+            }
+        }
+        (taken, left)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{provider::Interest, stream::RequestHead};
+    use crate::{config::LogConfig, log, provider::Interest, stream::RequestHead};
 
     #[test]
-    fn what_needs_a_restart_is_named() {
-        let changed = |text: &str| {
-            let read: Config = toml::from_str(text).unwrap();
-            needs_restart(&Config::default(), &read).collect::<Vec<_>>()
+    fn what_can_be_is_taken_over_and_the_rest_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+        let (subscriber, log) = log::build(LogConfig::default());
+        let live = Live { catalog: Arc::new(Catalog::new()), filters: Filters::default(), log };
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut reload = Reload { running: sources.read().unwrap(), sources, live };
+        let mut read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            reload.sources.read().map(|read| reload.take_over(&read)).unwrap_or_default()
         };
-        assert!(changed("[metrics]\nlabels = [\"process\", \"cgroup\", \"container\"]\n").is_empty());
-        assert_eq!(changed("[metrics]\nlabels = [\"user\"]\n"), ["metrics"]);
-        let more = "[capture]\nring_bytes = 4096\n[events]\nfile = \"-\"\n[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\n";
-        assert_eq!(changed(more), ["capture", "events"]);
+        let owned = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+        let text = "[log]\nlevel = \"error\"\n[usage]\nestimate = false\n[events]\nfile = \"-\"\n";
+        assert_eq!(read(text), (owned(&["log.level", "usage.estimate"]), owned(&["events.file"])));
+        assert!(!tracing::enabled!(tracing::Level::WARN), "the level is in force");
+        assert_eq!(read(text), (Vec::new(), owned(&["events.file"])), "it still waits for the restart");
+        assert_eq!(read("[events]\nfiles = \"-\"\n"), Default::default());
+        assert_eq!(read(""), (owned(&["log.level", "usage.estimate"]), Vec::new()));
+        assert!(tracing::enabled!(tracing::Level::WARN));
     }
 
     #[test]
     fn a_mistake_leaves_the_old_gateways() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let args = RunArgs { config: Some(file.path().to_owned()), ..RunArgs::default() };
-        let catalog = Catalog::new();
+        let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+        let catalog = Arc::new(Catalog::new());
+        let live = Live {
+            catalog: Arc::clone(&catalog),
+            filters: Filters::default(),
+            log: log::build(LogConfig::default()).1,
+        };
+        let mut reload = Reload { running: sources.read().unwrap(), sources, live };
         let head = RequestHead {
             method: "POST".into(),
             path: "/ask".into(),
             host: Some("llm.corp.example".into()),
             ..RequestHead::default()
         };
-        let interest = |text: &str| {
+        let mut interest = |text: &str| {
             std::fs::write(file.path(), text).unwrap();
-            reload(&args, &Config::default(), &catalog, &Filters::default());
+            reload.reload();
             catalog.interest(&head)
         };
         let good = "[[gateway]]\nname = \"corp\"\nhosts = [\"*.corp.example\"]\npaths = [\"/ask\"]\ndialect = \"openai.chat\"\n";

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path};
 
+use crate::privileges;
+
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -25,15 +27,15 @@ pub struct Check {
 }
 
 impl Check {
-    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn good(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, outcome: Outcome::Good, detail: detail.into() }
     }
 
-    fn limited(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn limited(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, outcome: Outcome::Limited, detail: detail.into() }
     }
 
-    fn bad(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn bad(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, outcome: Outcome::Bad, detail: detail.into() }
     }
 }
@@ -52,24 +54,17 @@ impl fmt::Display for Check {
 /// The oldest kernel that has all that is used: ring buffers (5.8) and attach cookies (5.15).
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
 
-/// Bits of `CapEff`, from `include/uapi/linux/capability.h`.
-mod capability {
-    pub(super) const DAC_READ_SEARCH: u32 = 2;
-    pub(super) const SYS_PTRACE: u32 = 19;
-    pub(super) const SYS_ADMIN: u32 = 21;
-    pub(super) const PERFMON: u32 = 38;
-    pub(super) const BPF: u32 = 39;
-    pub(super) const CHECKPOINT_RESTORE: u32 = 40;
-}
-
 /// Looks at everything; never fails itself.
 #[must_use]
 pub fn checks() -> Vec<Check> {
     vec![
         kernel_version(&rustix::system::uname().release().to_string_lossy()),
-        capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        capabilities(&privileges::missing()),
         uprobes(Path::new("/sys/bus/event_source/devices/uprobe/type")),
-        perf_events(&std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default()),
+        perf_events(
+            &std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default(),
+            privileges::perf_works(),
+        ),
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default()),
         lockdown(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()),
@@ -93,24 +88,7 @@ fn kernel_version(release: &str) -> Check {
     }
 }
 
-fn capabilities(status: &str) -> Check {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let Some(effective) = effective else {
-        return Check::limited("capabilities", "/proc/self/status does not tell them");
-    };
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    let admin = has(capability::SYS_ADMIN);
-    let needed = [
-        ("CAP_BPF", has(capability::BPF) || admin),
-        ("CAP_PERFMON", has(capability::PERFMON) || admin),
-        ("CAP_SYS_PTRACE", has(capability::SYS_PTRACE)),
-        ("CAP_DAC_READ_SEARCH", has(capability::DAC_READ_SEARCH)),
-        ("CAP_CHECKPOINT_RESTORE", has(capability::CHECKPOINT_RESTORE) || admin),
-    ];
-    let missing: Vec<_> = needed.iter().filter(|(_, held)| !held).map(|(name, _)| *name).collect();
+fn capabilities(missing: &[&str]) -> Check {
     if missing.is_empty() {
         Check::good("capabilities", "all that are needed")
     } else {
@@ -129,8 +107,16 @@ fn uprobes(pmu: &Path) -> Check {
     }
 }
 
-fn perf_events(paranoid: &str) -> Check {
+fn perf_events(paranoid: &str, works: bool) -> Check {
     match paranoid.trim().parse::<i32>() {
+        // A level that only some distributions' kernels have.
+        Ok(level) if !works && level > 2 => Check::limited(
+            "perf events",
+            format!(
+                "refused, so that new libraries are found late: with kernel.perf_event_paranoid = {level} this \
+                 kernel asks for CAP_SYS_ADMIN; set it to 2, or give the daemon that capability"
+            ),
+        ),
         Ok(level) => Check::good("perf events", format!("kernel.perf_event_paranoid = {level}")),
         Err(_) => Check::bad(
             "perf events",
@@ -189,12 +175,10 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named() {
-        assert_eq!(capabilities("CapEff:\t000001ffffffffff\n").outcome, Outcome::Good);
-        let check = capabilities("CapEff:\t0000000000000000\n");
+        assert_eq!(capabilities(&[]).outcome, Outcome::Good);
+        let check = capabilities(&["CAP_BPF"]);
         assert_eq!(check.outcome, Outcome::Bad);
         assert!(check.detail.contains("CAP_BPF") && check.detail.contains("root"));
-        // What a unit with the least capabilities has.
-        assert_eq!(capabilities("CapEff:\t000001c000080004\n").outcome, Outcome::Good);
     }
 
     #[test]

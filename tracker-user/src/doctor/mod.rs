@@ -2,6 +2,7 @@
 
 pub mod environment;
 mod running;
+mod settings;
 
 use std::{
     fmt::Write as _,
@@ -20,9 +21,8 @@ use crate::{
         Attachment, Kernel, Trust,
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
-    cli::{DoctorArgs, RunArgs},
-    config::Config,
-    daemon,
+    config::{Config, Settings},
+    daemon, privileges,
 };
 
 /// Looks, says what it saw on standard output, and takes back everything it tried.
@@ -31,22 +31,30 @@ use crate::{
 ///
 /// # Errors
 /// The configuration cannot be used, or standard output cannot be written.
-pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let DoctorArgs { config } = args;
-    let config = Config::resolve(&RunArgs { config: config.clone(), ..RunArgs::default() })?;
+pub fn run(settings: &Settings) -> Result<ExitCode> {
+    let config = &settings.config;
     let mut report = String::new();
-    let checks = environment::checks();
+    let web = daemon::web_config(config);
+    let mut checks = environment::checks();
+    checks.extend([settings::in_force(settings), settings::metrics(settings, &web)]);
     for check in &checks {
         writeln!(report, "{check}")?;
     }
     let mut good = environment::suffices(&checks);
     if good {
-        match try_all(&config) {
+        match try_all(config) {
             Ok((snapshot, processes, attachment)) => {
                 writeln!(report, "ok    {:<14} loads, and its programs pass the verifier", "kernel side")?;
                 writeln!(report, "ok    {:<14} attached by {attachment}", "probes")?;
+                writeln!(report, "{}", settings::privileges(privileges::kept(attachment)))?;
                 describe(&snapshot, processes, &mut report)?;
-                if let Some(stacks) = running::stacks(config.metrics.listen) {
+                let open = web.is_ok_and(|web| !web.encrypts() && !web.authenticates());
+                if !open {
+                    writeln!(
+                        report,
+                        "\nThe daemon is not asked what it has found: that takes TLS or a password."
+                    )?;
+                } else if let Some(stacks) = running::stacks(config.metrics.listen) {
                     writeln!(report, "\nThe daemon at {} has found, by traffic:", config.metrics.listen)?;
                     stacks.iter().try_for_each(|stack| writeln!(report, "      {stack}"))?;
                 }

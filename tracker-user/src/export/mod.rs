@@ -6,7 +6,7 @@ mod prometheus;
 mod record;
 mod self_metrics;
 
-pub use http::{BindError, HttpConfig, HttpServer, Readiness};
+pub use http::{BindError, HttpConfig, HttpServer, Readiness, WebConfig, WebConfigError};
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
 pub use prometheus::{
     OriginField, OriginLabel, OriginLabelError, PrometheusConfig, PrometheusSink, check_names,

@@ -122,7 +122,7 @@ pub struct Catalog {
     counted: Counted,
     retries: Retries,
     realtime: realtime::Tables,
-    estimates: Estimates,
+    estimates: RwLock<Estimates>,
 }
 
 impl Default for Catalog {
@@ -147,7 +147,7 @@ impl Catalog {
             gateways: RwLock::default(),
             counted: Counted::default(),
             retries: Retries::default(),
-            estimates: Estimates::default(),
+            estimates: RwLock::default(),
         }
     }
 
@@ -160,14 +160,19 @@ impl Catalog {
 
     /// The same with estimates of that kind.
     #[must_use]
-    pub fn with_estimates(mut self, estimates: Estimates) -> Self {
-        self.estimates = estimates;
+    pub fn with_estimates(self, estimates: Estimates) -> Self {
+        self.set_estimates(estimates);
         self
     }
 
     /// Which calls' tokens are estimated.
-    pub(super) const fn estimates(&self) -> Estimates {
-        self.estimates
+    pub(super) fn estimates(&self) -> Estimates {
+        *self.estimates.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, the tokens of other calls are estimated; of calls under way, as it was at their start.
+    pub fn set_estimates(&self, estimates: Estimates) {
+        *self.estimates.write().unwrap_or_else(PoisonError::into_inner) = estimates;
     }
 
     /// Puts other gateways in the place of those that were there, for all requests from now on.

@@ -11,7 +11,7 @@ mod maps;
 mod multi;
 mod programs;
 
-use std::io;
+use std::{io, sync::OnceLock};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -152,8 +152,9 @@ pub struct Kernel {
     /// Absent where probes are attached through perf.
     multi: Option<Multi>,
     attachment: Attachment,
-    /// Absent where probes are attached through perf.
-    grace: Option<Grace>,
+    /// Started when it is first asked for, by which time this process may have given up what only loading
+    /// needs. Absent where probes are attached through perf, or there can be none.
+    grace: OnceLock<Option<Grace>>,
 }
 
 /// Programs on tracepoints, and the tracepoint of each.
@@ -193,15 +194,7 @@ impl Kernel {
             .map_err(|error| explain(error, "creating BPF maps"))?;
         let (attachment, multi) = choose(object, &ebpf, attachment)?;
         tracing::info!(by = %attachment, "probes are attached");
-        let mut kernel = Self { ebpf, multi, attachment, grace: None };
-        if let Some(multi) = &kernel.multi {
-            let grace = multi.share(programs::of(Layout::Ssl).free).and_then(Grace::start);
-            kernel.grace = grace
-                .inspect_err(
-                    |error| tracing::warn!(%error, "new libraries are hooked later than they could be"),
-                )
-                .ok();
-        }
+        let mut kernel = Self { ebpf, multi, attachment, grace: OnceLock::new() };
         if kernel.multi.is_none() {
             for name in programs::ALL.iter().flat_map(|programs| programs.plain()) {
                 let program = kernel.probe(name)?;
@@ -222,7 +215,15 @@ impl Kernel {
 
     /// Says that probes may be attached soon, so that the kernel is ready when they are.
     pub fn expect_attach(&self) {
-        if let Some(grace) = &self.grace {
+        let start = || {
+            let grace = self.multi.as_ref()?.share(programs::of(Layout::Ssl).free).and_then(Grace::start);
+            grace
+                .inspect_err(
+                    |error| tracing::warn!(%error, "new libraries are hooked later than they could be"),
+                )
+                .ok()
+        };
+        if let Some(grace) = self.grace.get_or_init(start) {
             grace.begin();
         }
     }

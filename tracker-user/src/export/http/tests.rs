@@ -4,6 +4,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+mod web;
+
 use super::*;
 use crate::export::{PrometheusConfig, Sink as _, record::tests::full};
 
@@ -16,8 +18,12 @@ struct Served {
 }
 
 fn serve(max_connections: usize) -> Served {
+    serve_with(max_connections, WebConfig::default())
+}
+
+fn serve_with(max_connections: usize, web: WebConfig) -> Served {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = HttpServer::bind(HttpConfig { listen, max_connections }).unwrap();
+    let server = HttpServer::bind(HttpConfig { listen, web: Arc::new(web), max_connections }).unwrap();
     let address = server.local_addr().unwrap();
     let (metrics, ready) = (Arc::new(PrometheusSink::new(PrometheusConfig::default())), Readiness::default());
     let (stop, stopped) = oneshot::channel();
@@ -107,15 +113,76 @@ async fn a_stop_is_soon_and_frees_the_address() {
     idle.read_exact(&mut [0; 12]).await.unwrap();
     served.stop.send(()).unwrap();
     timeout(Duration::from_secs(3), served.server).await.expect("soon").unwrap().unwrap();
-    HttpServer::bind(HttpConfig::new(served.address)).unwrap();
+    HttpServer::bind(HttpConfig::new(served.address, Arc::default())).unwrap();
 }
 
 #[tokio::test]
 async fn what_cannot_be_bound_is_a_sentence_with_advice() {
     let served = serve(8);
-    let message = |address: SocketAddr| HttpServer::bind(HttpConfig::new(address)).unwrap_err().to_string();
+    let message = |address: SocketAddr| {
+        HttpServer::bind(HttpConfig::new(address, Arc::default())).unwrap_err().to_string()
+    };
     let taken = message(served.address);
     assert!(taken.contains("in use") && taken.contains("--metrics-listen"), "{taken}");
     let foreign = message(SocketAddr::from(([192, 0, 2, 1], 0)));
     assert!(foreign.contains("does not have the address"), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_body_is_refused() {
+    let served = serve(8);
+    for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+        let refusal = talk(served.address, &request).await;
+        assert!(refusal.starts_with("HTTP/1.1 413 "), "{refusal}");
+    }
+    let empty = "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(talk(served.address, empty).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Who asks for pages and takes a byte now and then holds neither memory nor a place for long.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_sent_away() {
+    let (mut client, server) = tokio::io::duplex(64);
+    let served = serve(8);
+    let site = Arc::new(Site {
+        metrics: Arc::clone(&served.metrics),
+        ready: Readiness::default(),
+        web: Arc::default(),
+        pages: Semaphore::new(PAGES),
+    });
+    let (_closing, closed) = watch::channel(());
+    let connection = tokio::spawn(connection(server, site, closed));
+    client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let mut byte = [0; 1];
+    while let Ok(1) = client.read(&mut byte).await {
+        sleep(Duration::from_secs(1)).await;
+    }
+    connection.await.unwrap();
+    let took = begun.elapsed();
+    assert!(took >= TAKEN_WITHIN && took < TAKEN_WITHIN * 4, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_writer_is_sent_away() {
+    let (mut client, server) = tokio::io::duplex(64);
+    let served = serve(8);
+    let site = Arc::new(Site {
+        metrics: Arc::clone(&served.metrics),
+        ready: Readiness::default(),
+        web: Arc::default(),
+        pages: Semaphore::new(PAGES),
+    });
+    let (_closing, closed) = watch::channel(());
+    let connection = tokio::spawn(connection(server, site, closed));
+    let begun = tokio::time::Instant::now();
+    for byte in b"GET /metrics HTTP/1.1\r\nHost: a-name-that-takes-its-time\r\n\r\n" {
+        if client.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_secs(2)).await;
+    }
+    connection.await.unwrap();
+    assert!(begun.elapsed() < HEAD_WITHIN * 2, "{:?}", begun.elapsed());
 }

@@ -1,4 +1,13 @@
-//! The HTTP server for scrapes and health checks: small, read-only, without TLS.
+//! The HTTP server for scrapes and health checks: small and read-only, in plain text or, with a web
+//! configuration, over TLS and for those who may.
+//!
+//! Whoever can reach it may be slow or hostile: connections, heads, bodies, the time for each step, the pages
+//! made at a time and the passwords checked at a time are bounded.
+
+mod auth;
+mod patience;
+mod tls;
+mod web_config;
 
 use std::{
     convert::Infallible,
@@ -17,27 +26,42 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{
+        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
+        RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    },
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{PrometheusSink, Sample};
+use auth::Answer;
+use patience::Patience;
+use web_config::Loaded;
+pub use web_config::{WebConfig, WebConfigError};
 
 /// A request's head has to be there by then; also how long an idle connection is kept. Prometheus
 /// connects anew after a longer scrape interval.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// A connection is closed between two requests after this time.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// A TLS handshake has to be done by then.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// An answer has to be taken by then, to the last byte.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// What is under way when a connection is to close may take so long.
-const FINISH_WITHIN: Duration = Duration::from_secs(5);
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
+/// Pages that are made at a time: they take memory and a processor.
+const PAGES: usize = 2;
 /// Bytes of a request's head, at most.
 const MAX_HEAD: usize = 16 * 1024;
 /// Header fields of a request, at most.
@@ -59,11 +83,12 @@ const INDEX: &str = "<!doctype html>\n\
     </body></html>\n";
 
 /// Settings of an [`HttpServer`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where to listen. There is neither TLS nor a password: loopback, unless the operator knows
-    /// who else can reach it.
+    /// Where to listen.
     pub listen: SocketAddr,
+    /// Who may ask, and over TLS how.
+    pub web: Arc<WebConfig>,
     /// Connections at one time; more are closed at once.
     pub max_connections: usize,
 }
@@ -71,8 +96,8 @@ pub struct HttpConfig {
 impl HttpConfig {
     /// With room for 64 connections.
     #[must_use]
-    pub const fn new(listen: SocketAddr) -> Self {
-        Self { listen, max_connections: 64 }
+    pub const fn new(listen: SocketAddr, web: Arc<WebConfig>) -> Self {
+        Self { listen, web, max_connections: 64 }
     }
 }
 
@@ -134,6 +159,7 @@ impl Readiness {
 #[derive(Debug)]
 pub struct HttpServer {
     listener: std::net::TcpListener,
+    web: Arc<WebConfig>,
     max_connections: usize,
 }
 
@@ -143,11 +169,11 @@ impl HttpServer {
     /// # Errors
     /// It cannot be had.
     pub fn bind(config: HttpConfig) -> Result<Self, BindError> {
-        let HttpConfig { listen, max_connections } = config;
+        let HttpConfig { listen, web, max_connections } = config;
         let listener = std::net::TcpListener::bind(listen)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|source| BindError { address: listen, source })?;
-        Ok(Self { listener, max_connections })
+        Ok(Self { listener, web, max_connections })
     }
 
     /// The address, with the port that was chosen where port 0 was asked for.
@@ -158,7 +184,7 @@ impl HttpServer {
         self.listener.local_addr()
     }
 
-    /// Answers until `stop` completes; then finishes what is under way, within five seconds.
+    /// Answers until `stop` completes; then finishes what is under way, within two seconds.
     ///
     /// # Errors
     /// The listener cannot be given to the runtime.
@@ -171,6 +197,7 @@ impl HttpServer {
         let listener = TcpListener::from_std(self.listener)?;
         let room = Arc::new(Semaphore::new(self.max_connections));
         let refused = count_refused(&metrics);
+        let site = Arc::new(Site { metrics, ready, web: self.web, pages: Semaphore::new(PAGES) });
         let (closing, closed) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
@@ -187,9 +214,9 @@ impl HttpServer {
                         refused.fetch_add(1, Ordering::Relaxed);
                         continue;
                     };
-                    let (metrics, ready, closed) = (Arc::clone(&metrics), ready.clone(), closed.clone());
+                    let (site, closed) = (Arc::clone(&site), closed.clone());
                     connections.spawn(async move {
-                        connection(stream, metrics, ready, closed).await;
+                        handshake(stream, site, closed).await;
                         drop(permit);
                     });
                 }
@@ -222,19 +249,36 @@ fn count_refused(metrics: &PrometheusSink) -> Arc<AtomicU64> {
     refused
 }
 
-async fn connection(
-    stream: TcpStream,
+/// What all connections have in common.
+struct Site {
     metrics: Arc<PrometheusSink>,
     ready: Readiness,
+    web: Arc<WebConfig>,
+    pages: Semaphore,
+}
+
+/// Begins a connection: over TLS, where that is wanted when it comes.
+async fn handshake(stream: TcpStream, site: Arc<Site>, closed: watch::Receiver<()>) {
+    let Some(tls) = site.web.current().tls.clone() else { return connection(stream, site, closed).await };
+    match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, site, closed).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake for metrics failed"),
+        Err(_) => tracing::debug!("a TLS handshake for metrics took too long"),
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    site: Arc<Site>,
     mut closed: watch::Receiver<()>,
 ) {
-    let service = service_fn(|request| answer(request, Arc::clone(&metrics), ready.clone()));
+    let service = service_fn(|request| respond(request, Arc::clone(&site)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patience::new(stream, TAKEN_WITHIN)), service);
     let mut connection = pin!(connection);
     let over = tokio::select! {
         result = connection.as_mut() => Some(result),
@@ -255,31 +299,69 @@ async fn connection(
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    metrics: Arc<PrometheusSink>,
-    ready: Readiness,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(refusal);
-    }
-    Ok(match request.uri().path() {
-        // Thousands of series take a while; other tasks of this thread go on meanwhile.
-        "/metrics" => match tokio::task::spawn_blocking(move || metrics.render()).await {
-            Ok(text) => page(StatusCode::OK, METRICS, text),
-            Err(error) => {
-                tracing::error!(%error, "the metrics page could not be made");
-                page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
+async fn respond(request: Request<Incoming>, site: Arc<Site>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let web = site.web.current();
+    let mut response = match refusal(&request, &web).await {
+        Some(refusal) => refusal,
+        None => answer(&request, &site).await,
+    };
+    response.headers_mut().extend(web.headers.clone());
+    Ok(response)
+}
+
+/// Why a request is not answered; `None` where it is.
+async fn refusal(request: &Request<Incoming>, web: &Loaded) -> Option<Response<Full<Bytes>>> {
+    let refuse = |status, text, name, value| {
+        let mut refusal = page(status, TEXT, text);
+        refusal.headers_mut().insert(name, HeaderValue::from_static(value));
+        Some(refusal)
+    };
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if let Some(users) =
+        web.users.as_ref().filter(|_| !web.excluded.iter().any(|it| it == request.uri().path()))
+    {
+        match users.check(headers.get(AUTHORIZATION)).await {
+            Answer::Right => {}
+            Answer::Wrong => {
+                return refuse(StatusCode::UNAUTHORIZED, "unauthorized\n", WWW_AUTHENTICATE, "Basic");
             }
-        },
+            Answer::Busy => {
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many passwords\n", RETRY_AFTER, "10");
+            }
+        }
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD if has_body => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "no body is wanted\n", CONNECTION, "close")
+        }
+        Method::GET | Method::HEAD => None,
+        _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", ALLOW, "GET, HEAD"),
+    }
+}
+
+async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/metrics" => {
+            // Never closed; an error would let one page more be made.
+            let _turn = site.pages.acquire().await;
+            let metrics = Arc::clone(&site.metrics);
+            // Thousands of series take a while; other tasks of this thread go on meanwhile.
+            match tokio::task::spawn_blocking(move || metrics.render()).await {
+                Ok(text) => page(StatusCode::OK, METRICS, text),
+                Err(error) => {
+                    tracing::error!(%error, "the metrics page could not be made");
+                    page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
+                }
+            }
+        }
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
-        "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
+        "/readyz" if site.ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
         "/" => page(StatusCode::OK, HTML, INDEX),
         _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
-    })
+    }
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

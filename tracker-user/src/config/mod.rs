@@ -1,26 +1,29 @@
-//! The configuration: defaults that need no file, a TOML file over them, flags over that.
+//! The configuration: defaults that need no file, a TOML file over them, the environment over that, flags
+//! over all.
+//!
+//! A setting is a field of [`Config`] or of one of its sections, and nothing else: [`Settings`] finds the
+//! keys, their variables and where each value came from by itself.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod hint;
+mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
 
-use serde::Deserialize;
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
-    cli::RunArgs,
-    export::{OriginLabel, OriginLabelError, check_names},
+    export::{OriginLabel, check_names},
     provider::{Estimates, Gateway},
 };
-
-/// Where metrics are served unless the operator says otherwise: loopback only.
-pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9435";
+pub use settings::{ConfigError, Entry, Flag, Problem, Settings, Source, Sources};
 
 /// Everything that can be set. Unknown keys are refused, so that a typing error is not a silent default.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// What the kernel side may use.
@@ -35,14 +38,18 @@ pub struct Config {
     pub events: EventsConfig,
     /// Token counts.
     pub usage: UsageConfig,
+    /// What the daemon says about itself.
+    pub log: LogConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
+    #[serde(serialize_with = "as_by_default")]
     pub gateway: Vec<Gateway>,
     /// Whose calls are watched; read anew on SIGHUP.
+    #[serde(serialize_with = "as_by_default")]
     pub filter: Vec<Filter>,
 }
 
 /// `[capture]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CaptureConfig {
     /// Size of the ring buffer between kernel and daemon, bytes; rounded up to a power of two.
@@ -60,7 +67,7 @@ impl Default for CaptureConfig {
 }
 
 /// `[discovery]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiscoveryConfig {
     /// How long hooks stay on a library that nobody uses, seconds, so that the next short-lived
@@ -91,16 +98,18 @@ impl Default for DiscoveryConfig {
 }
 
 /// `[attribution]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttributionConfig {
     /// Whether container runtimes are asked for the names, images and labels of containers.
     pub container_runtimes: bool,
     /// Their sockets, beside the usual ones: `docker:///path` (Podman's, too), `cri:///path`, `containerd:///path`.
+    #[serde(serialize_with = "as_by_default")]
     pub container_sockets: Vec<RuntimeSocket>,
     /// Labels of containers and pods that a record has, beside those that `metrics.labels` names.
     pub container_labels: BTreeSet<String>,
     /// What the calls of a whole tree of processes are added up to.
+    #[serde(serialize_with = "as_an_empty_table")]
     pub agents: AgentRoots,
 }
 
@@ -116,12 +125,16 @@ impl Default for AttributionConfig {
 }
 
 /// `[metrics]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Address of `/metrics`, `/healthz` and `/readyz`.
     pub listen: SocketAddr,
+    /// File that says who may ask, and over TLS how, in the form of Prometheus' exporters; absent is
+    /// everybody who reaches the address, in plain text.
+    pub web_config: Option<PathBuf>,
     /// The labels of the `llm_*` metrics that say whose call it was. Read at the start only.
+    #[serde(serialize_with = "by_name")]
     pub labels: Vec<OriginLabel>,
     /// The most series that origins and models may make; what is over it goes to `other`.
     pub max_series: usize,
@@ -133,6 +146,7 @@ impl Default for MetricsConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9435)),
+            web_config: None,
             labels: OriginLabel::defaults(),
             max_series: 10_000,
             series_expiry_seconds: 86_400,
@@ -141,7 +155,7 @@ impl Default for MetricsConfig {
 }
 
 /// `[events]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsConfig {
     /// File that gets one JSON line a call; `-` is standard output; absent is none.
@@ -149,7 +163,7 @@ pub struct EventsConfig {
 }
 
 /// `[usage]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsageConfig {
     /// Whether tokens are counted where the provider reports none; such calls say `estimated`.
@@ -170,71 +184,65 @@ impl Default for UsageConfig {
     }
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not what it should be; the message has line and column.
-    #[error("the configuration {path} is not valid: {source}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: toml::de::Error,
-    },
-    /// The labels do not go together.
-    #[error("the configuration says metrics.labels: {0}")]
-    Labels(#[from] OriginLabelError),
-    /// A value is out of its range.
-    #[error("the configuration says {key} = {value}: {expected}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: u64,
-        /// What it may be.
-        expected: &'static str,
-    },
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How much is said; taken over on SIGHUP.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// Levels of the log. None of them ever shows content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What may need a look.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Forms of the log on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people; for the journal where standard error is connected to it.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Only defaults are ever written, to know which keys there are ([`Settings`]); that of such a list is to be
+/// empty.
+fn as_by_default<T, S: Serializer>(_: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(std::iter::empty::<()>())
+}
+
+/// The same of a table that is added to what is built in.
+fn as_an_empty_table<T, S: Serializer>(_: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(std::iter::empty::<((), ())>())
+}
+
+/// The same, of labels that are nothing but their names.
+fn by_name<S: Serializer>(labels: &[OriginLabel], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(labels.iter().map(OriginLabel::name))
 }
 
 impl Config {
-    /// What the flags say, over what the file says, over the defaults.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn resolve(args: &RunArgs) -> Result<Self, ConfigError> {
-        let RunArgs { events, metrics_listen, no_estimate, config } = args;
-        let mut resolved = config.as_deref().map_or_else(|| Ok(Self::default()), Self::load)?;
-        if let Some(events) = events {
-            resolved.events.file = Some(events.clone());
-        }
-        if let Some(listen) = metrics_listen {
-            resolved.metrics.listen = *listen;
-        }
-        resolved.usage.estimate &= !no_estimate;
-        Ok(resolved)
-    }
-
-    /// Reads and checks a file.
-    ///
-    /// # Errors
-    /// The file cannot be read, is not TOML, has an unknown key or a value out of range.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self =
-            toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
-        config.check()?;
-        Ok(config)
-    }
-
     /// How container runtimes are to be asked; `None`: not at all.
     #[must_use]
     pub fn runtimes(&self) -> Option<RuntimeConfig> {
@@ -248,13 +256,24 @@ impl Config {
         })
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _, attribution, filter: _ } = self;
+    /// Checks what types cannot.
+    fn check(&self) -> Result<(), Problem> {
+        let Self {
+            capture,
+            discovery,
+            attribution,
+            metrics,
+            events: _,
+            usage: _,
+            log: _,
+            gateway: _,
+            filter: _,
+        } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())
             } else {
-                Err(ConfigError::Range { key, value, expected })
+                Err(Problem { key, what: format!("{value}: {expected}") })
             }
         };
         range(
@@ -301,83 +320,7 @@ impl Config {
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
         )?;
-        Ok(check_names(&metrics.labels)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Config, ConfigError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        Config::load(file.path())
-    }
-
-    #[test]
-    fn an_empty_file_is_the_default() {
-        assert_eq!(load("").unwrap(), Config::default());
-        assert_eq!(Config::default().metrics.listen.to_string(), DEFAULT_METRICS_LISTEN);
-    }
-
-    #[test]
-    fn the_example_shows_the_defaults() {
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("deploy").join("llm-tracker.toml");
-        assert_eq!(Config::load(&example).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn a_value_replaces_its_default_only() {
-        let config = load("[capture]\nring_bytes = 65536\n").unwrap();
-        assert_eq!(config.capture.ring_bytes, 65_536);
-        assert_eq!(config.capture.call_cap_bytes, CaptureConfig::default().call_cap_bytes);
-    }
-
-    #[test]
-    fn estimates_can_be_turned_off() {
-        let resolve = |text: &str, no_estimate| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), text).unwrap();
-            let args = RunArgs { config: Some(file.path().to_owned()), no_estimate, ..RunArgs::default() };
-            Config::resolve(&args).unwrap().usage.estimates()
-        };
-        assert_eq!(resolve("", false), Estimates::Missing);
-        assert_eq!(resolve("", true), Estimates::Never);
-        assert_eq!(resolve("[usage]\nestimate = false\n", false), Estimates::Never);
-    }
-
-    #[test]
-    fn a_mistake_names_the_place() {
-        let error = load("[capture]\nring_byte = 65536\n").unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("ring_byte"), "{error}");
-        let error = load("[capture]\nring_bytes = 12\n").unwrap_err().to_string();
-        assert!(error.contains("capture.ring_bytes = 12"), "{error}");
-        for (line, text, word) in [
-            (3, "[[gateway]]\nname = \"corp\"\nhosts = [\"*\"]\n", "every host"),
-            (2, "[[gateway]]\nname = \"a b\"\nhosts = [\"h\"]\n", "letters"),
-            (4, "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a b\"]\n", "segments"),
-            (
-                5,
-                "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a\"]\ndialect = \"x\"\n",
-                "openai.chat",
-            ),
-            (3, "[capture]\n\n[[gateway]]\nname = \"a\"\nhosts = []\n", "at least one"),
-            (1, "[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\npaths = [\"/a\"]\n", "belong together"),
-            (1, "[[gateway]]\nhosts = [\"h\"]\n", "name"),
-            (3, "[[gateway]]\nname = \"a\"\nhost = [\"h\"]\n", "host"),
-            (2, "[metrics]\nlabels = [\"proces\"]\n", "`process`"),
-            (
-                4,
-                "[metrics]\nlabels = [\n  \"process\",\n  {from = \"user\", name = \"status\"},\n]\n",
-                "another",
-            ),
-            (4, "[metrics]\nlabels = [\n  \"process\",\n  {from = \"user\", max = 1},\n]\n", "max_values"),
-        ] {
-            let error = load(text).unwrap_err().to_string();
-            assert!(error.contains(&format!("line {line}")) && error.contains(word), "{error}");
-        }
-        let error = Config::load(Path::new("/nonexistent/llm.toml")).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/llm.toml"), "{error}");
+        check_names(&metrics.labels)
+            .map_err(|error| Problem { key: "metrics.labels", what: error.to_string() })
     }
 }
