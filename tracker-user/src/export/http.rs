@@ -17,7 +17,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -29,7 +29,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{PrometheusSink, Sample};
+use super::{Format, PrometheusSink, Sample};
 
 /// A request's head has to be there by then; also how long an idle connection is kept. Prometheus
 /// connects anew after a longer scrape interval.
@@ -45,8 +45,6 @@ const MAX_HEADERS: usize = 64;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-/// Prometheus' text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const INDEX: &str = "<!doctype html>\n\
     <html lang=\"en\"><head><meta charset=\"utf-8\"><title>llm-tracker</title></head><body>\n\
@@ -255,6 +253,12 @@ async fn connection(
     }
 }
 
+/// All that a client says it accepts.
+fn accept(headers: &HeaderMap) -> String {
+    let lines: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+    lines.join(",")
+}
+
 async fn answer(
     request: Request<Incoming>,
     metrics: Arc<PrometheusSink>,
@@ -267,13 +271,16 @@ async fn answer(
     }
     Ok(match request.uri().path() {
         // Thousands of series take a while; other tasks of this thread go on meanwhile.
-        "/metrics" => match tokio::task::spawn_blocking(move || metrics.render()).await {
-            Ok(text) => page(StatusCode::OK, METRICS, text),
-            Err(error) => {
-                tracing::error!(%error, "the metrics page could not be made");
-                page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
+        "/metrics" => {
+            let format = Format::accepted(&accept(request.headers()));
+            match tokio::task::spawn_blocking(move || metrics.render(format)).await {
+                Ok(text) => page(StatusCode::OK, format.content_type(), text),
+                Err(error) => {
+                    tracing::error!(%error, "the metrics page could not be made");
+                    page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
+                }
             }
-        },
+        }
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
