@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::RunArgs,
-    export::{OriginLabel, OriginLabelError, check_names},
+    export::{OriginLabel, OriginLabelError, OtlpConfig, OtlpConfigError, check_names},
     provider::{Estimates, Gateway},
 };
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The event log.
     pub events: EventsConfig,
+    /// The export to an OpenTelemetry collector.
+    pub otlp: OtlpConfig,
     /// Token counts.
     pub usage: UsageConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
@@ -161,6 +163,9 @@ pub enum ConfigError {
     /// The labels do not go together.
     #[error("the configuration says metrics.labels: {0}")]
     Labels(#[from] OriginLabelError),
+    /// The export to an OpenTelemetry collector cannot be made so.
+    #[error("the configuration says [otlp]: {0}")]
+    Otlp(#[from] OtlpConfigError),
     /// A value is out of its range.
     #[error("the configuration says {key} = {value}: {expected}")]
     Range {
@@ -205,7 +210,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { capture, discovery, metrics, events: _, usage: _, gateway: _ } = self;
+        let Self { capture, discovery, metrics, events: _, otlp, usage: _, gateway: _ } = self;
         let range = |key, value: u64, low: u64, high: u64, expected| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -255,6 +260,7 @@ impl Config {
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
         )?;
+        otlp.check()?;
         Ok(check_names(&metrics.labels)?)
     }
 }

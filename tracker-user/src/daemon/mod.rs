@@ -36,8 +36,8 @@ use crate::{
     config::{CaptureConfig, Config},
     doctor::environment,
     export::{
-        HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sink,
-        Target,
+        HttpConfig, HttpServer, JsonlConfig, JsonlSink, OtlpSink, PrometheusConfig, PrometheusSink,
+        Readiness, Sink, Target,
     },
     provider::Catalog,
 };
@@ -54,6 +54,9 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks lie between two sweeps of the kernel side's table for processes that are gone.
 const TICKS_PER_SWEEP: u32 = 30;
+/// How long the OTLP collector may take to take what is queued when the daemon stops: the rest of the stop
+/// has to fit into five seconds beside it.
+const LAST_EXPORT: Duration = Duration::from_secs(3);
 /// How long the event log may take to write what is queued when the daemon stops.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 /// Processes that discovery has found and the pipeline has not looked at yet. What is over it is
@@ -145,6 +148,11 @@ async fn serve(
         sinks.push(events.clone());
         let events = Arc::clone(events);
         prometheus.add_source(Arc::new(move || events.samples()));
+    }
+
+    let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
+    if let Some(otlp) = &otlp {
+        sinks.push(otlp.clone());
     }
 
     // The signals first: one that comes while the hooks are set takes them away again.
@@ -241,6 +249,9 @@ async fn serve(
     let _ = end.send(());
     if let Some(pipeline) = pipeline {
         pipeline.await.context("the pipeline failed")??;
+    }
+    if let Some(otlp) = otlp {
+        otlp.shutdown(LAST_EXPORT).await;
     }
     let _ = http_stop.send(());
     http.await.context("the metrics server failed")?.context("the metrics server failed")

@@ -28,12 +28,13 @@ pub(super) fn reload(args: &RunArgs, running: &Config, catalog: &Catalog) {
 
 /// The sections that differ and cannot be taken over.
 fn needs_restart(running: &Config, read: &Config) -> impl Iterator<Item = &'static str> {
-    let Config { capture, discovery, metrics, events, usage, gateway: _ } = read;
+    let Config { capture, discovery, metrics, events, otlp, usage, gateway: _ } = read;
     [
         ("capture", *capture != running.capture),
         ("discovery", *discovery != running.discovery),
         ("metrics", *metrics != running.metrics),
         ("events", *events != running.events),
+        ("otlp", *otlp != running.otlp),
         ("usage", *usage != running.usage),
     ]
     .into_iter()
