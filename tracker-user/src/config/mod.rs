@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
-    export::{OriginLabel, check_names},
+    export::{OriginLabel, OtlpConfig, check_names},
     provider::{Estimates, Gateway},
 };
 pub use settings::{ConfigError, Entry, Flag, Problem, Settings, Source, Sources};
@@ -36,6 +36,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The event log.
     pub events: EventsConfig,
+    /// The export to an OpenTelemetry collector.
+    pub otlp: OtlpConfig,
     /// Token counts.
     pub usage: UsageConfig,
     /// What the daemon says about itself.
@@ -264,6 +266,7 @@ impl Config {
             attribution,
             metrics,
             events: _,
+            otlp,
             usage: _,
             log: _,
             gateway: _,
@@ -320,6 +323,7 @@ impl Config {
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
         )?;
+        otlp.check().map_err(|error| Problem { key: "otlp", what: error.to_string() })?;
         check_names(&metrics.labels)
             .map_err(|error| Problem { key: "metrics.labels", what: error.to_string() })
     }

@@ -161,3 +161,13 @@ fn what_has_changed_is_known_by_key() {
         "[capture]\nring_bytes = 4096\n[events]\nfile = \"-\"\n[[gateway]]\nname = \"a\"\nhosts = [\"h\"]\n";
     assert_eq!(changed(more), ["capture.ring_bytes", "events.file", "gateway"]);
 }
+
+#[test]
+fn what_is_secret_is_not_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[otlp]\nheaders = { authorization = \"Bearer hush\" }\n").unwrap();
+    let settings = Settings::load(Some(file.path()), [], &[]).unwrap();
+    for shown in [settings.to_string(), settings.to_json().to_string()] {
+        assert!(shown.contains("authorization") && !shown.contains("hush"), "{shown}");
+    }
+}

@@ -38,8 +38,8 @@ use crate::{
     config::{CaptureConfig, Config, Settings, Sources},
     doctor::environment,
     export::{
-        HttpConfig, HttpServer, JsonlConfig, JsonlSink, PrometheusConfig, PrometheusSink, Readiness, Sample,
-        Sink, Target, WebConfig,
+        HttpConfig, HttpServer, JsonlConfig, JsonlSink, OtlpSink, PrometheusConfig, PrometheusSink,
+        Readiness, Sample, Sink, Target, WebConfig,
     },
     log::{Log, Suppressed},
     privileges,
@@ -60,8 +60,9 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks lie between two sweeps of the kernel side's table for processes that are gone.
 const TICKS_PER_SWEEP: u32 = 30;
-/// How long the event log may take to write what is queued when the daemon stops; all of a stop is to take
-/// five seconds at most.
+/// How long the OTLP collector may take to take what is queued when the daemon stops, and then the event log to
+/// write what is: all of a stop is to take five seconds at most.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 const LAST_WRITES: Duration = Duration::from_secs(2);
 /// Processes that discovery has found and the pipeline has not looked at yet. What is over it is
 /// looked at with the first call, if it still lives.
@@ -190,6 +191,11 @@ async fn serve(
         prometheus.add_source(Arc::new(move || events.samples()));
     }
 
+    let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
+    if let Some(otlp) = &otlp {
+        sinks.push(otlp.clone());
+    }
+
     // The signals first: one that comes while the hooks are set takes them away again.
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -314,6 +320,9 @@ async fn serve(
     let _ = end.send(());
     if let Some(pipeline) = pipeline {
         pipeline.await.context("the pipeline failed")??;
+    }
+    if let Some(otlp) = otlp {
+        otlp.shutdown(LAST_EXPORT).await;
     }
     let _ = http_stop.send(());
     http.await.context("the metrics server failed")?.context("the metrics server failed")

@@ -1,5 +1,7 @@
 //! What every sink is given.
 
+use std::time::Duration;
+
 use crate::{attribution::Origin, provider::Call};
 
 /// A call and whose it is.
@@ -11,6 +13,20 @@ pub struct Record {
     pub origin: Origin,
     /// Wall-clock time of the request's first byte, nanoseconds since the Unix epoch.
     pub started_unix_nanos: i128,
+}
+
+impl Record {
+    /// Wall-clock time of the request's first byte as protocols carry it, nanoseconds since the Unix
+    /// epoch; a time outside their range is the end of it that is nearer.
+    pub(super) fn started(&self) -> u64 {
+        u64::try_from(self.started_unix_nanos.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// The same of the response's last byte.
+    pub(super) fn ended(&self) -> u64 {
+        let lasted = Duration::try_from_secs_f64(self.call.duration_seconds).unwrap_or_default();
+        self.started().saturating_add(u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl<F: Fn() -> Vec<Sample> + Send + Sync> SelfMetrics for F {
     }
 }
 
-/// One family a name, the samples of a name together as the format demands.
+/// One family a name, by name, the samples of a name together as the format demands.
 pub(super) fn families(samples: Vec<Sample>) -> Vec<MetricFamily> {
     let mut families: Vec<MetricFamily> = Vec::new();
     for sample in samples {
@@ -105,6 +105,7 @@ pub(super) fn families(samples: Vec<Sample>) -> Vec<MetricFamily> {
             families.push(family);
         }
     }
+    families.sort_by(|a, b| a.name().cmp(b.name()));
     families
 }
 

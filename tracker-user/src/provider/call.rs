@@ -1,5 +1,7 @@
 //! One LLM API call, as far as its bytes tell.
 
+use std::borrow::Cow;
+
 use super::pace::ChunkTimes;
 use crate::{capture::Timestamp, stream::Role};
 
@@ -115,6 +117,16 @@ impl Call {
         let tokens = self.usage.output_tokens.filter(|tokens| reported && *tokens > 0)?;
         let rate = tokens as f64 / self.duration_seconds;
         (self.duration_seconds > 0.0 && rate.is_finite()).then_some(rate)
+    }
+
+    /// OTel's `error.type`: the error, else the status where that is one; absent for what went well.
+    #[must_use]
+    pub fn error_type(&self) -> Option<Cow<'_, str>> {
+        match (&self.error, self.status) {
+            (Some(error), _) => Some(error.into()),
+            (None, Some(status @ 400..)) => Some(status.to_string().into()),
+            (None, _) => None,
+        }
     }
 
     /// What the provider says that the call costs, US dollars; absent where it does not say, or where

@@ -27,8 +27,8 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
-        ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
-        RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+        HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
     server::conn::http1,
     service::service_fn,
@@ -43,7 +43,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{PrometheusSink, Sample};
+use super::{Format, PrometheusSink, Sample};
 use auth::Answer;
 use patience::Patience;
 use web_config::Loaded;
@@ -69,8 +69,6 @@ const MAX_HEADERS: usize = 64;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-/// Prometheus' text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const INDEX: &str = "<!doctype html>\n\
     <html lang=\"en\"><head><meta charset=\"utf-8\"><title>llm-tracker</title></head><body>\n\
@@ -299,6 +297,12 @@ async fn connection(
     }
 }
 
+/// All that a client says it accepts.
+fn accept(headers: &HeaderMap) -> String {
+    let lines: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+    lines.join(",")
+}
+
 async fn respond(request: Request<Incoming>, site: Arc<Site>) -> Result<Response<Full<Bytes>>, Infallible> {
     let web = site.web.current();
     let mut response = match refusal(&request, &web).await {
@@ -347,9 +351,10 @@ async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes
             // Never closed; an error would let one page more be made.
             let _turn = site.pages.acquire().await;
             let metrics = Arc::clone(&site.metrics);
+            let format = Format::accepted(&accept(request.headers()));
             // Thousands of series take a while; other tasks of this thread go on meanwhile.
-            match tokio::task::spawn_blocking(move || metrics.render()).await {
-                Ok(text) => page(StatusCode::OK, METRICS, text),
+            match tokio::task::spawn_blocking(move || metrics.render(format)).await {
+                Ok(text) => page(StatusCode::OK, format.content_type(), text),
                 Err(error) => {
                     tracing::error!(%error, "the metrics page could not be made");
                     page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")

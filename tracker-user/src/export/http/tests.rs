@@ -91,7 +91,7 @@ async fn connections_are_bounded_and_those_refused_counted() {
     }
     let mut refused = TcpStream::connect(served.address).await.unwrap();
     assert!(matches!(refused.read(&mut [0; 1]).await, Ok(0) | Err(_)), "closed at once");
-    assert!(served.metrics.render().contains("llm_tracker_http_connections_refused_total 1\n"));
+    assert!(served.metrics.render(Format::Text).contains("llm_tracker_http_connections_refused_total 1\n"));
     drop(held);
     let mut answer = String::new();
     for _ in 0..100 {

@@ -15,10 +15,10 @@ use std::{
         mpsc::{self, SyncSender, TrySendError},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{Record, Sample, Sink};
+use super::{Record, Sample, Sink, losses::Losses};
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,17 +117,8 @@ enum Loss {
 }
 
 impl Loss {
-    const ALL: [Self; 5] = [Self::QueueFull, Self::DiskFull, Self::Closed, Self::Failed, Self::Shutdown];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::DiskFull => "disk_full",
-            Self::Closed => "closed",
-            Self::Failed => "failed",
-            Self::Shutdown => "shutdown",
-        }
-    }
+    /// In the order of the variants.
+    const NAMES: [&str; 5] = ["queue_full", "disk_full", "closed", "failed", "shutdown"];
 
     fn of(error: &io::Error) -> Self {
         match error.kind() {
@@ -139,34 +130,30 @@ impl Loss {
 }
 
 /// Shared with the writing thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     accepted: AtomicU64,
     written: AtomicU64,
-    lost: [AtomicU64; Loss::ALL.len()],
+    losses: Losses<{ Loss::NAMES.len() }>,
     reopen: AtomicBool,
-    /// When the last loss was logged, and how many there were by then.
-    logged: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Shared {
-    /// A full disk loses many lines; one log line a minute says so.
-    const LOG_EVERY: Duration = Duration::from_secs(60);
+    const fn new() -> Self {
+        Self {
+            accepted: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            losses: Losses::new(Loss::NAMES),
+            reopen: AtomicBool::new(false),
+        }
+    }
 
     fn lost(&self, loss: Loss) -> u64 {
-        self.lost[loss as usize].load(Ordering::Relaxed)
+        self.losses.of(loss as usize)
     }
 
     fn lose(&self, loss: Loss, lines: u64, target: &Target, error: Option<&io::Error>) {
-        self.lost[loss as usize].fetch_add(lines, Ordering::Relaxed);
-        let total = Loss::ALL.iter().map(|loss| self.lost(*loss)).sum();
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.is_none_or(|(at, _)| at.elapsed() >= Self::LOG_EVERY) {
-            let since = total - logged.map_or(0, |(_, total)| total);
-            *logged = Some((Instant::now(), total));
-            let cause = error.map_or_else(|| loss.as_str().to_owned(), ToString::to_string);
-            tracing::warn!(lost = since, lost_in_all = total, %cause, "events for {target} are being lost");
-        }
+        self.losses.lose(loss as usize, lines, target, error.map(|error| error as &dyn fmt::Display));
     }
 }
 
@@ -190,7 +177,7 @@ impl JsonlSink {
         let output = writer::Output::open(&target).map_err(|source| OpenError::new(&target, source))?;
         let (lines, inbox) = mpsc::sync_channel(queue.max(1));
         let (done, finished) = mpsc::sync_channel(1);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         let writer = writer::Writer::new(target.clone(), output, Arc::clone(&shared));
         thread::Builder::new()
             .name("events".into())
@@ -249,14 +236,10 @@ impl JsonlSink {
             "Calls written to the event log.",
             self.shared.written.load(Ordering::Relaxed),
         );
-        let lost = Loss::ALL.into_iter().map(|loss| {
-            Sample::counter(
-                "llm_tracker_events_lost_total",
-                "Calls that did not reach the event log, by reason.",
-                self.shared.lost(loss),
-            )
-            .label("reason", loss.as_str())
-        });
+        let lost = self
+            .shared
+            .losses
+            .samples("llm_tracker_events_lost_total", "Calls that did not reach the event log, by reason.");
         std::iter::once(written).chain(lost).collect()
     }
 }

@@ -1,4 +1,4 @@
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 use super::*;
 use crate::export::record::tests::{bare, full};

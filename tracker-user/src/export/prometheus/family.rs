@@ -6,12 +6,16 @@
 
 use std::{
     collections::HashMap,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
-use super::labels::{Label, Level, SEPARATOR};
+use super::{
+    exemplar::Exemplar,
+    labels::{Label, Level, SEPARATOR},
+    metric::Metric,
+};
 use crate::provider::ChunkTimes;
 
 /// Least time between two searches for what is idle.
@@ -20,13 +24,22 @@ pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// What one label set holds.
 pub(super) trait Value {
     const TYPE: MetricType;
-    fn write(&self, metric: &mut Metric);
+    /// Whether it counts what comes in whole numbers.
+    const WHOLE: bool = false;
+
+    fn write(&self, metric: &mut proto::Metric);
+
+    /// A call for each bucket, the one above all bounds included; empty where it has none.
+    fn exemplars(&self) -> &[Option<Exemplar>] {
+        &[]
+    }
 }
 
 impl Value for u64 {
     const TYPE: MetricType = MetricType::COUNTER;
+    const WHOLE: bool = true;
 
-    fn write(&self, metric: &mut Metric) {
+    fn write(&self, metric: &mut proto::Metric) {
         let mut counter = proto::Counter::default();
         counter.set_value(*self as f64);
         metric.set_counter(counter);
@@ -37,7 +50,7 @@ impl Value for u64 {
 impl Value for f64 {
     const TYPE: MetricType = MetricType::COUNTER;
 
-    fn write(&self, metric: &mut Metric) {
+    fn write(&self, metric: &mut proto::Metric) {
         let mut counter = proto::Counter::default();
         counter.set_value(*self);
         metric.set_counter(counter);
@@ -52,15 +65,30 @@ pub(super) struct Histogram {
     counts: Box<[u64]>,
     count: u64,
     sum: f64,
+    /// Empty, or the last one of each bucket.
+    exemplars: Box<[Option<Exemplar>]>,
 }
 
 impl Histogram {
     pub(super) fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len()].into(), count: 0, sum: 0.0 }
+        let counts = vec![0; bounds.len()].into();
+        Self { bounds, counts, count: 0, sum: 0.0, exemplars: Box::default() }
     }
 
-    pub(super) fn observe(&mut self, value: f64) {
+    /// The same, with a place for an exemplar in each bucket.
+    pub(super) fn with_exemplars(self) -> Self {
+        let exemplars = vec![None; self.bounds.len() + 1].into();
+        Self { exemplars, ..self }
+    }
+
+    /// The call that `exemplar` names is shown with the bucket, where exemplars are shown.
+    pub(super) fn observe(&mut self, value: f64, exemplar: impl FnOnce(f64) -> Option<Exemplar>) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(place) = self.exemplars.get_mut(bucket)
+            && let Some(exemplar) = exemplar(value)
+        {
+            *place = Some(exemplar);
+        }
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
@@ -81,7 +109,7 @@ impl Histogram {
 impl Value for Histogram {
     const TYPE: MetricType = MetricType::HISTOGRAM;
 
-    fn write(&self, metric: &mut Metric) {
+    fn write(&self, metric: &mut proto::Metric) {
         let mut cumulative = 0;
         let buckets = self.bounds.iter().zip(&self.counts).map(|(bound, count)| {
             cumulative += count;
@@ -95,6 +123,10 @@ impl Value for Histogram {
         histogram.set_sample_count(self.count);
         histogram.set_sample_sum(self.sum);
         metric.set_histogram(histogram);
+    }
+
+    fn exemplars(&self) -> &[Option<Exemplar>] {
+        &self.exemplars
     }
 }
 
@@ -110,8 +142,7 @@ pub(super) struct Life {
 /// All series of one metric name.
 #[derive(Debug)]
 pub(super) struct Family<V> {
-    name: &'static str,
-    help: &'static str,
+    metric: Metric,
     labels: Vec<Label>,
     /// By label values, joined with [`SEPARATOR`].
     sets: HashMap<Box<str>, Set<V>>,
@@ -132,10 +163,31 @@ pub(super) struct Bounded {
     pub(super) retired: u64,
 }
 
+/// All series of a metric as they are at one moment.
+#[derive(Debug)]
+pub(in crate::export) struct Collected {
+    pub(in crate::export) metric: Metric,
+    /// In the exposition's model.
+    pub(in crate::export) family: MetricFamily,
+    /// What that model has no room for, series by series.
+    pub(in crate::export) details: Vec<Detail>,
+    /// Whether the values of a counter are whole numbers.
+    pub(in crate::export) whole: bool,
+}
+
+/// What the exposition's model does not tell of a series.
+#[derive(Debug)]
+pub(in crate::export) struct Detail {
+    /// Since when it counts.
+    pub(in crate::export) since: SystemTime,
+    /// A call for each bucket, the one above all bounds included; empty where it has none.
+    pub(in crate::export) exemplars: Box<[Option<Exemplar>]>,
+}
+
 /// A family of any kind, for the page.
 pub(super) trait Collect {
-    /// In the exposition's model; `None` while there is nothing to tell.
-    fn collect(&self) -> Option<MetricFamily>;
+    /// Everything that there is now; `None` while there is nothing to tell.
+    fn collect(&self) -> Option<Collected>;
     /// Drops series of what is gone.
     fn expire(&mut self, now: Instant);
     fn bounded(&self) -> Bounded;
@@ -145,20 +197,15 @@ pub(super) trait Collect {
 struct Set<V> {
     value: V,
     touched: Instant,
+    since: SystemTime,
 }
 
 impl<V: Value> Family<V> {
     /// `most` label sets, plus the few that only this program's own values can make. When there is
     /// no room, sets that nothing happened to for a while give way.
-    pub(super) fn new(
-        name: &'static str,
-        help: &'static str,
-        labels: Vec<Label>,
-        most: usize,
-        life: Life,
-    ) -> Self {
+    pub(super) fn new(metric: Metric, labels: Vec<Label>, most: usize, life: Life) -> Self {
         let sets = HashMap::new();
-        Self { name, help, labels, sets, most, life, swept: None, overflowed: 0, retired: 0 }
+        Self { metric, labels, sets, most, life, swept: None, overflowed: 0, retired: 0 }
     }
 
     /// The value of a label set, made by `new` where it is not there and there is room. Where there
@@ -180,7 +227,11 @@ impl<V: Value> Family<V> {
             self.overflowed += u64::from(less != exact);
             less
         };
-        let set = self.sets.entry(chosen.into()).or_insert_with(|| Set { value: new(), touched: now });
+        let set = self.sets.entry(chosen.into()).or_insert_with(|| Set {
+            value: new(),
+            touched: now,
+            since: SystemTime::now(),
+        });
         set.touched = now;
         &mut set.value
     }
@@ -204,12 +255,14 @@ impl<V: Value> Family<V> {
 }
 
 impl<V: Value> Collect for Family<V> {
-    fn collect(&self) -> Option<MetricFamily> {
+    fn collect(&self) -> Option<Collected> {
         if self.sets.is_empty() {
             return None;
         }
         let mut sets: Vec<_> = self.sets.iter().collect();
         sets.sort_unstable_by_key(|(key, _)| *key);
+        let detail = |set: &Set<V>| Detail { since: set.since, exemplars: set.value.exemplars().into() };
+        let details = sets.iter().map(|(_, set)| detail(set)).collect();
         let metrics = sets.into_iter().map(|(key, set)| {
             let pairs = self.labels.iter().zip(key.split(SEPARATOR)).map(|(label, value)| {
                 let mut pair = LabelPair::default();
@@ -217,16 +270,16 @@ impl<V: Value> Collect for Family<V> {
                 pair.set_value(value.to_owned());
                 pair
             });
-            let mut metric = Metric::from_label(pairs.collect());
+            let mut metric = proto::Metric::from_label(pairs.collect());
             set.value.write(&mut metric);
             metric
         });
         let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
+        family.set_name(self.metric.name.to_owned());
+        family.set_help(self.metric.help.to_owned());
         family.set_field_type(V::TYPE);
         family.set_metric(metrics.collect());
-        Some(family)
+        Some(Collected { metric: self.metric, family, details, whole: V::WHOLE })
     }
 
     fn expire(&mut self, now: Instant) {
@@ -238,7 +291,7 @@ impl<V: Value> Collect for Family<V> {
     }
 
     fn bounded(&self) -> Bounded {
-        Bounded { name: self.name, overflowed: self.overflowed, retired: self.retired }
+        Bounded { name: self.metric.name, overflowed: self.overflowed, retired: self.retired }
     }
 }
 
@@ -246,9 +299,11 @@ impl<V: Value> Collect for Family<V> {
 mod tests {
     use super::*;
 
+    const CALLS: Metric = Metric { name: "calls_total", otel: "calls", unit: "{call}", help: "Calls." };
+
     fn family(most: usize, crowded: Duration) -> Family<u64> {
         let life = Life { crowded, most: Duration::from_secs(86_400) };
-        Family::new("calls_total", "Calls.", vec![Label::RequestModel], most, life)
+        Family::new(CALLS, vec![Label::RequestModel], most, life)
     }
 
     fn book(family: &mut Family<u64>, process: &str) {
@@ -262,9 +317,9 @@ mod tests {
     fn buckets_are_inclusive_and_cumulative() {
         let mut histogram = Histogram::new(&[1.0, 4.0]);
         for value in [0.0, 1.0, 1.5, 4.0, 5.0] {
-            histogram.observe(value);
+            histogram.observe(value, |_| None);
         }
-        let mut metric = Metric::default();
+        let mut metric = proto::Metric::default();
         histogram.write(&mut metric);
         let written = metric.get_histogram();
         let counts: Vec<_> = written.get_bucket().iter().map(|bucket| bucket.cumulative_count()).collect();
@@ -313,7 +368,7 @@ mod tests {
         }
         family.expire(hours(27));
         assert_eq!((family.sets.len(), family.retired), (0, 15), "others need it");
-        let mut ours = Family::new("calls_total", "Calls.", vec![Label::Role], 16, family.life);
+        let mut ours = Family::new(CALLS, vec![Label::Role], 16, family.life);
         book(&mut ours, "client");
         ours.expire(hours(25));
         assert_eq!(ours.sets.len(), 1, "there are few and they stay");

@@ -180,11 +180,7 @@ impl Label {
             Self::RequestModel => text(&call.model),
             Self::ResponseModel => text(&call.response_model),
             Self::TokenType | Self::Type => variant.into(),
-            Self::ErrorType => match (&call.error, call.status) {
-                (Some(error), _) => error.into(),
-                (None, Some(status @ 400..)) => status.to_string().into(),
-                (None, _) => Cow::default(),
-            },
+            Self::ErrorType => call.error_type().unwrap_or_default(),
             Self::Status => call.status.map(|status| status.to_string()).unwrap_or_default().into(),
             Self::Error => text(&call.error),
             Self::Role => match call.role {
@@ -250,7 +246,7 @@ fn push_clean(out: &mut String, value: &str, longest: usize, keep: Keep) {
 }
 
 /// The last character boundary at or before `at`.
-fn floor(value: &str, at: usize) -> usize {
+pub(in crate::export) fn floor(value: &str, at: usize) -> usize {
     (0..=at).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0)
 }
 

@@ -4,9 +4,12 @@
 //! where they have one (`gen_ai_*`, as of the conventions' own repository in 2026); beside them are
 //! counters that a price can be applied to (`llm_*`), which also say whose call it was.
 
+mod exemplar;
 mod family;
 mod labels;
+mod metric;
 mod origin;
+mod page;
 
 use std::{
     borrow::Cow,
@@ -14,41 +17,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::{TextEncoder, proto::MetricFamily};
-
-pub use self::origin::{OriginField, OriginLabel, OriginLabelError, check_names};
+pub(super) use self::{
+    exemplar::Exemplar,
+    family::{Collected, Detail},
+    labels::floor,
+};
 use self::{
     family::{Bounded, Collect, Family, Histogram, Life},
     labels::{Label, Level, MODEL, OriginValues},
+    metric::{Counter, Distribution},
+    page::Page,
+};
+pub use self::{
+    origin::{OriginField, OriginLabel, OriginLabelError, check_names},
+    page::Format,
 };
 use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
-use crate::{
-    provider::{SECONDS_BUCKETS, UsageSource},
-    stream::Role,
-};
+use crate::{provider::UsageSource, stream::Role};
 
-/// Bounds that OTel advises for `gen_ai.client.token.usage`.
-const TOKEN_BUCKETS: &[f64] = &[
-    1.0,
-    4.0,
-    16.0,
-    64.0,
-    256.0,
-    1024.0,
-    4096.0,
-    16384.0,
-    65536.0,
-    262_144.0,
-    1_048_576.0,
-    4_194_304.0,
-    16_777_216.0,
-    67_108_864.0,
-];
-/// Bounds that OTel advises for the time of a token, seconds.
-const TOKEN_SECONDS_BUCKETS: &[f64] =
-    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
-/// Bounds for tokens a second: from a large model on a small machine to a small one on a large.
-const RATE_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
 /// No model reads or writes so much in one call. What says so is a broken or a hostile server, and a
 /// counter that it could make overflow would run backwards.
 const MAX_TOKENS: u64 = 1 << 40;
@@ -92,19 +78,11 @@ pub struct PrometheusSink {
 
 /// Every metric about calls.
 struct Families {
-    operation_duration: Family<Histogram>,
-    time_to_first_chunk: Family<Histogram>,
-    time_per_output_chunk: Family<Histogram>,
-    output_rate: Family<Histogram>,
-    token_usage: Family<Histogram>,
-    server_duration: Family<Histogram>,
-    server_time_to_first_token: Family<Histogram>,
-    server_time_per_output_token: Family<Histogram>,
-    tokens: Family<u64>,
+    /// One for each of [`Distribution::ALL`].
+    distributions: [Family<Histogram>; Distribution::ALL.len()],
+    /// One for each of [`Counter::ALL`].
+    counters: [Family<u64>; Counter::ALL.len()],
     cost: Family<f64>,
-    calls: Family<u64>,
-    retries: Family<u64>,
-    calls_seen: Family<u64>,
     origin: Vec<Arc<OriginValues>>,
     rejected: u64,
 }
@@ -112,94 +90,17 @@ struct Families {
 impl Families {
     fn new(config: &PrometheusConfig) -> Self {
         let life = Life { crowded: config.series_idle.min(config.series_expiry), most: config.series_expiry };
-        let model = |more: &[Label]| [&MODEL, more].concat();
-        let histogram = |name, help, labels: Vec<Label>, bounds: &[f64]| {
-            // `+Inf`, `_sum` and `_count` beside the buckets.
-            let most = config.max_series / (bounds.len() + 3);
-            Family::new(name, help, labels, most, life)
-        };
         let values = |label: &OriginLabel| Arc::new(OriginValues::new(label.clone(), life.crowded));
         let values: Vec<_> = config.labels.iter().map(values).collect();
         let origin: Vec<_> = values.iter().cloned().map(Label::Origin).collect();
-        let counter =
-            |name, help, labels: Vec<Label>| Family::new(name, help, labels, config.max_series, life);
-        let cost = [&model(&[]), origin.as_slice()].concat();
+        let most = config.max_series;
         Self {
-            operation_duration: histogram(
-                "gen_ai_client_operation_duration_seconds",
-                "Time from the first byte of a request to the last byte of its response.",
-                model(&[Label::ErrorType]),
-                &SECONDS_BUCKETS,
-            ),
-            time_to_first_chunk: histogram(
-                "gen_ai_client_operation_time_to_first_chunk_seconds",
-                "Time from the first byte of a request to the first content of its streamed response.",
-                model(&[]),
-                &SECONDS_BUCKETS,
-            ),
-            time_per_output_chunk: histogram(
-                "gen_ai_client_operation_time_per_output_chunk_seconds",
-                "Time from one chunk with content to the next, of streamed responses.",
-                model(&[]),
-                &SECONDS_BUCKETS,
-            ),
-            output_rate: histogram(
-                "llm_output_tokens_per_second",
-                "Output tokens of a call by its whole duration.",
-                model(&[]),
-                RATE_BUCKETS,
-            ),
-            token_usage: histogram(
-                "gen_ai_client_token_usage",
-                "Tokens of a call: input with cached ones, output with reasoning. usage_source=\"estimated\": no provider reported them.",
-                model(&[Label::TokenType, Label::UsageSource]),
-                TOKEN_BUCKETS,
-            ),
-            server_duration: histogram(
-                "gen_ai_server_request_duration_seconds",
-                "Time that processes on this host took to serve a request.",
-                model(&[Label::ErrorType]),
-                &SECONDS_BUCKETS,
-            ),
-            server_time_to_first_token: histogram(
-                "gen_ai_server_time_to_first_token_seconds",
-                "Time to the first content of the streamed responses that processes on this host served.",
-                model(&[]),
-                &SECONDS_BUCKETS,
-            ),
-            server_time_per_output_token: histogram(
-                "gen_ai_server_time_per_output_token_seconds",
-                "Time per output token after the first, of streamed responses that processes on this host served.",
-                model(&[]),
-                TOKEN_SECONDS_BUCKETS,
-            ),
-            tokens: counter(
-                "llm_tokens_total",
-                "Tokens by type. cache_read and cache_creation are part of input, reasoning is part of output. usage_source=\"estimated\": no provider reported them.",
-                [&model(&[Label::Type, Label::UsageSource]), origin.as_slice()].concat(),
-            ),
-            cost: Family::new(
-                "llm_cost_usd_total",
-                "Cost of calls in US dollars, of those whose provider states it.",
-                cost,
-                config.max_series,
-                life,
-            ),
-            calls: counter(
-                "llm_calls_total",
-                "LLM API calls made, by HTTP status and error type.",
-                [&model(&[Label::Status, Label::Error]), origin.as_slice()].concat(),
-            ),
-            retries: counter(
-                "llm_retries_total",
-                "LLM API calls that repeated one that had failed.",
-                [&model(&[]), origin.as_slice()].concat(),
-            ),
-            calls_seen: counter(
-                "llm_tracker_calls_total",
-                "LLM API calls seen, by where the token counts come from; missing: the call counts, its tokens are not known.",
-                vec![Label::Role, Label::UsageSource],
-            ),
+            distributions: Distribution::ALL.map(|it| {
+                // `+Inf`, `_sum` and `_count` beside the buckets.
+                Family::new(it.metric(), it.labels(), most / (it.bounds().len() + 3), life)
+            }),
+            counters: Counter::ALL.map(|it| Family::new(it.metric(), it.labels(&origin), most, life)),
+            cost: Family::new(metric::COST, [&MODEL, origin.as_slice()].concat(), most, life),
             origin: values,
             rejected: 0,
         }
@@ -211,30 +112,29 @@ impl Families {
             // The call was counted when it began.
             return self.record_usage(record);
         }
-        count(&mut self.calls_seen, record, "", 1);
+        self.count(Counter::CallsSeen, record, "", 1);
         let seconds = |value: f64| Some(value).filter(|value| value.is_finite() && *value >= 0.0);
         let duration = seconds(call.duration_seconds);
         self.rejected += u64::from(duration.is_none());
+        let first = call.time_to_first_token_seconds.and_then(seconds);
         if call.role == Role::Server {
-            observe(&mut self.server_duration, record, "", &SECONDS_BUCKETS, duration);
-            let first = call.time_to_first_token_seconds.and_then(seconds);
-            observe(&mut self.server_time_to_first_token, record, "", &SECONDS_BUCKETS, first);
+            self.observe(Distribution::ServerDuration, record, "", duration);
+            self.observe(Distribution::ServerTimeToFirstToken, record, "", first);
             let token = call.time_per_output_token_seconds.and_then(seconds);
-            observe(&mut self.server_time_per_output_token, record, "", TOKEN_SECONDS_BUCKETS, token);
+            self.observe(Distribution::ServerTimePerOutputToken, record, "", token);
             return;
         }
-        count(&mut self.calls, record, "", 1);
+        self.count(Counter::Calls, record, "", 1);
         if call.retry.is_some_and(|retry| retry > 0) {
-            count(&mut self.retries, record, "", 1);
+            self.count(Counter::Retries, record, "", 1);
         }
-        observe(&mut self.operation_duration, record, "", &SECONDS_BUCKETS, duration);
+        self.observe(Distribution::OperationDuration, record, "", duration);
         if call.chunk_times.counts.iter().any(|count| *count > 0) {
-            histogram_of(&mut self.time_per_output_chunk, record, "", &SECONDS_BUCKETS)
-                .merge(&call.chunk_times);
+            self.histogram(Distribution::TimePerOutputChunk, record, "").merge(&call.chunk_times);
         }
-        observe(&mut self.output_rate, record, "", RATE_BUCKETS, call.output_tokens_per_second());
-        if let (true, Some(value)) = (call.streaming, call.time_to_first_token_seconds) {
-            observe(&mut self.time_to_first_chunk, record, "", &SECONDS_BUCKETS, seconds(value));
+        self.observe(Distribution::OutputRate, record, "", call.output_tokens_per_second());
+        if call.streaming {
+            self.observe(Distribution::TimeToFirstChunk, record, "", first);
         }
         self.record_usage(record);
     }
@@ -257,8 +157,8 @@ impl Families {
         for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             let tokens = self.plausible(tokens);
             let Some(tokens) = tokens else { continue };
-            observe(&mut self.token_usage, record, kind, TOKEN_BUCKETS, Some(tokens as f64));
-            count(&mut self.tokens, record, kind, tokens);
+            self.observe(Distribution::TokenUsage, record, kind, Some(tokens as f64));
+            self.count(Counter::Tokens, record, kind, tokens);
         }
         for (kind, tokens) in [
             ("cache_read", usage.cache_read_input_tokens),
@@ -268,8 +168,28 @@ impl Families {
             // Most calls say zero; a series for each would tell nothing.
             let tokens = self.plausible(tokens).filter(|tokens| *tokens > 0);
             let Some(tokens) = tokens else { continue };
-            count(&mut self.tokens, record, kind, tokens);
+            self.count(Counter::Tokens, record, kind, tokens);
         }
+    }
+
+    /// `variant` is the value of the one label that differs between the samples of a call.
+    fn count(&mut self, counter: Counter, record: &Record, variant: &'static str, by: u64) {
+        let key = |labels: &[Label], level: Level| labels::key(labels, record, variant, level);
+        let value = self.counters[counter as usize].at(key, || 0);
+        *value = value.saturating_add(by);
+    }
+
+    fn observe(&mut self, what: Distribution, record: &Record, variant: &'static str, value: Option<f64>) {
+        let Some(value) = value else { return };
+        self.histogram(what, record, variant).observe(value, |value| Exemplar::of(record, value));
+    }
+
+    fn histogram(&mut self, what: Distribution, record: &Record, variant: &'static str) -> &mut Histogram {
+        let key = |labels: &[Label], level: Level| labels::key(labels, record, variant, level);
+        self.distributions[what as usize].at(key, || {
+            let histogram = Histogram::new(what.bounds());
+            if what.has_exemplars() { histogram.with_exemplars() } else { histogram }
+        })
     }
 
     fn plausible(&mut self, tokens: Option<u64>) -> Option<u64> {
@@ -277,40 +197,11 @@ impl Families {
         tokens.filter(|tokens| *tokens <= MAX_TOKENS)
     }
 
-    fn all(&mut self) -> [&mut dyn Collect; 13] {
-        // In full, so that none is forgotten.
-        let Self {
-            operation_duration,
-            time_to_first_chunk,
-            time_per_output_chunk,
-            output_rate,
-            token_usage,
-            server_duration,
-            server_time_to_first_token,
-            server_time_per_output_token,
-            tokens,
-            cost,
-            calls,
-            retries,
-            calls_seen,
-            origin: _,
-            rejected: _,
-        } = self;
-        [
-            operation_duration,
-            time_to_first_chunk,
-            time_per_output_chunk,
-            output_rate,
-            token_usage,
-            server_duration,
-            server_time_to_first_token,
-            server_time_per_output_token,
-            tokens,
-            cost,
-            calls,
-            retries,
-            calls_seen,
-        ]
+    fn all(&mut self) -> impl Iterator<Item = &mut dyn Collect> {
+        let Self { distributions, counters, cost, origin: _, rejected: _ } = self;
+        let distributions = distributions.iter_mut().map(|it| it as &mut dyn Collect);
+        let counters = counters.iter_mut().map(|it| it as &mut dyn Collect);
+        distributions.chain(counters).chain([cost as &mut dyn Collect])
     }
 
     /// What was done to keep the metrics about calls few and true.
@@ -320,7 +211,7 @@ impl Families {
             "Token counts, costs and durations that were too absurd to be counted.",
             self.rejected,
         );
-        let bounded = self.all().into_iter().flat_map(|family| {
+        let bounded = self.all().flat_map(|family| {
             let Bounded { name, overflowed, retired } = family.bounded();
             let overflow = Sample::counter(
                 "llm_tracker_series_overflow_total",
@@ -347,32 +238,6 @@ impl Families {
     }
 }
 
-fn count(family: &mut Family<u64>, record: &Record, variant: &'static str, by: u64) {
-    let value = family.at(|labels, level| labels::key(labels, record, variant, level), || 0);
-    *value = value.saturating_add(by);
-}
-
-fn observe(
-    family: &mut Family<Histogram>,
-    record: &Record,
-    variant: &'static str,
-    bounds: &'static [f64],
-    value: Option<f64>,
-) {
-    let Some(value) = value else { return };
-    histogram_of(family, record, variant, bounds).observe(value);
-}
-
-fn histogram_of<'a>(
-    family: &'a mut Family<Histogram>,
-    record: &Record,
-    variant: &'static str,
-    bounds: &'static [f64],
-) -> &'a mut Histogram {
-    let key = |labels: &[Label], level: Level| labels::key(labels, record, variant, level);
-    family.at(key, || Histogram::new(bounds))
-}
-
 impl PrometheusSink {
     /// Starts from zero.
     #[must_use]
@@ -389,22 +254,34 @@ impl PrometheusSink {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
-    /// The metrics page: Prometheus' text format 0.0.4.
+    /// The metrics page, in the format that suits a client best.
     #[must_use]
-    pub fn render(&self) -> String {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut page = String::new();
+    pub fn render(&self, format: Format) -> String {
+        let mut page = Page::new(format);
+        self.collect(|collected| page.calls(&collected));
+        page.families(&self_metrics::families(self.samples()));
+        page.finish()
+    }
+
+    /// All metrics about calls. One at a time: calls are not held up for long, and the copies are soon
+    /// gone.
+    pub(super) fn collect(&self, mut take: impl FnMut(Collected)) {
         let now = Instant::now();
-        // One at a time: calls are not held up for long, and the copies are soon gone.
         for index in 0.. {
             let mut families = self.families();
-            let mut all = families.all();
-            let Some(family) = all.get_mut(index) else { break };
+            let Some(family) = families.all().nth(index) else { break };
             family.expire(now);
             let collected = family.collect();
             drop(families);
-            encode(collected.as_slice(), &mut page);
+            if let Some(collected) = collected {
+                take(collected);
+            }
         }
+    }
+
+    /// Everything that the daemon says about itself.
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut samples = self.families().samples();
         samples.push(
             Sample::gauge("llm_tracker_build_info", "Always 1; the labels say which build this is.", 1.0)
@@ -413,21 +290,11 @@ impl PrometheusSink {
         );
         samples.extend(sources.iter().flat_map(|source| source.samples()));
         samples.extend(self_metrics::process());
-        let mut families = self_metrics::families(samples);
-        families.sort_by(|a, b| a.name().cmp(b.name()));
-        encode(&families, &mut page);
-        page
+        samples
     }
 
     fn families(&self) -> MutexGuard<'_, Families> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn encode(families: &[MetricFamily], page: &mut String) {
-    if let Err(error) = TextEncoder::new().encode_utf8(families, page) {
-        // It rejects only families without a name or without samples, and there is none.
-        tracing::error!(%error, "the metrics page is not whole");
     }
 }
 

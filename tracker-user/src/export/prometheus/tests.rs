@@ -25,7 +25,7 @@ fn a_call_is_counted_with_its_origin() {
     let sink = sink(PrometheusConfig::default());
     sink.record(&full());
     sink.record(&full());
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     assert_eq!(
         lines(&page, "llm_calls_total"),
         [format!(r#"llm_calls_total{{{LABELS},status="200",error="interrupted",{ORIGIN}}} 2"#)]
@@ -85,7 +85,8 @@ fn origin_labels_on_demand() {
     });
     sink.record(&full());
     assert!(
-        lines(&sink.render(), "llm_calls_total")[0].contains(r#"container="abc",user="ada",pid="4711"}"#)
+        lines(&sink.render(Format::Text), "llm_calls_total")[0]
+            .contains(r#"container="abc",user="ada",pid="4711"}"#)
     );
 }
 
@@ -101,7 +102,7 @@ fn the_operators_labels_are_the_only_ones() {
         record.origin.process.name = Some(format!("p{process}"));
         sink.record(&record);
     }
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     let calls = lines(&page, "llm_calls_total");
     assert_eq!(calls.len(), 4, "{calls:#?}");
     assert!(calls[0].ends_with(r#"error="interrupted",team="research",process="other"} 7"#), "{}", calls[0]);
@@ -122,7 +123,7 @@ fn no_labels_are_labels_too() {
     let sink = sink(PrometheusConfig { labels: Vec::new(), ..PrometheusConfig::default() });
     sink.record(&full());
     let expected = format!(r#"llm_calls_total{{{LABELS},status="200",error="interrupted"}} 1"#);
-    assert_eq!(lines(&sink.render(), "llm_calls_total"), [expected]);
+    assert_eq!(lines(&sink.render(Format::Text), "llm_calls_total"), [expected]);
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn served_calls_stay_out_of_the_client_series() {
     let mut record = full();
     record.call.role = Role::Server;
     sink.record(&record);
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     for client in ["llm_calls_total", "llm_tokens_total", "gen_ai_client"] {
         assert!(lines(&page, client).is_empty(), "{client}");
     }
@@ -151,7 +152,7 @@ fn missing_usage_makes_no_token_series() {
     record.call.usage.source = UsageSource::Missing;
     sink.record(&record);
     sink.record(&bare());
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     assert!(
         lines(&page, "llm_tokens_total").is_empty() && lines(&page, "gen_ai_client_token_usage").is_empty()
     );
@@ -170,7 +171,7 @@ fn absurd_numbers_are_not_booked() {
         record.call.duration_seconds = f64::INFINITY;
         sink.record(&record);
     }
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     assert!(lines(&page, "llm_tokens_total")[0].ends_with(&format!(" {MAX_TOKENS}")));
     assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 5"]);
     assert!(lines(&page, "gen_ai_client_operation_duration").is_empty());
@@ -181,7 +182,7 @@ fn a_cost_counts_where_it_is_in_dollars() {
     let sink = sink(PrometheusConfig::default());
     let mut record = full();
     sink.record(&record);
-    assert!(lines(&sink.render(), "llm_cost_usd_total").is_empty(), "OpenAI states none");
+    assert!(lines(&sink.render(Format::Text), "llm_cost_usd_total").is_empty(), "OpenAI states none");
     record.call.provider = "openrouter";
     for cost in [0.25, 0.5, -1.0, 2.0 * MAX_COST] {
         record.call.cost = Some(cost);
@@ -189,7 +190,7 @@ fn a_cost_counts_where_it_is_in_dollars() {
     }
     record.call.role = Role::Server;
     sink.record(&record);
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     let labels = LABELS.replace("openai", "openrouter");
     assert_eq!(lines(&page, "llm_cost_usd_total"), [format!("llm_cost_usd_total{{{labels},{ORIGIN}}} 0.75")]);
     assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 2"]);
@@ -204,7 +205,7 @@ fn two_thousand_models_make_no_two_thousand_series() {
         record.origin.process.name = Some(format!("process-{}", model % 7));
         sink.record(&record);
     }
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     let total = |metric: &str| -> u64 {
         lines(&page, metric).iter().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     };
@@ -241,7 +242,7 @@ fn counters_only_rise_while_series_overflow() {
             sink.record(&record);
         }
         let mut now = std::collections::HashMap::new();
-        for line in lines(&sink.render(), "llm_") {
+        for line in lines(&sink.render(Format::Text), "llm_") {
             let (series, value) = line.rsplit_once(' ').unwrap();
             now.insert(series.to_owned(), value.parse::<f64>().unwrap());
         }
@@ -259,7 +260,7 @@ fn hostile_label_values_stay_inside_their_quotes() {
     record.call.model = Some("a\"} 9\nllm_calls_total{x=\"\\".to_owned());
     record.origin.process.name = Some("x".repeat(10_000));
     sink.record(&record);
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     let calls = lines(&page, "llm_calls_total");
     assert_eq!(calls.len(), 1);
     assert!(calls[0].contains(r#"gen_ai_request_model="a\"} 9_llm_calls_total{x=\"\\","#), "{}", calls[0]);
@@ -276,7 +277,7 @@ fn the_daemons_own_numbers_are_on_the_same_page() {
             Sample::counter("llm_tracker_lost_total", "Lost.", 5).label("stage", "cap"),
         ]
     }));
-    let page = sink.render();
+    let page = sink.render(Format::Text);
     let expected = "# HELP llm_tracker_lost_total Lost.\n\
                     # TYPE llm_tracker_lost_total counter\n\
                     llm_tracker_lost_total{stage=\"ring\"} 3\n\
@@ -293,6 +294,36 @@ fn the_daemons_own_numbers_are_on_the_same_page() {
     let mut unique = types.clone();
     unique.dedup();
     assert_eq!(types, unique, "every name has one head");
+}
+
+#[test]
+fn open_metrics_has_units_exemplars_and_an_end() {
+    let sink = sink(PrometheusConfig::default());
+    sink.record(&full());
+    sink.add_source(Arc::new(|| vec![Sample::counter("llm_tracker_lost_bytes_total", "\"Lost\".", 3)]));
+    let page = sink.render(Format::OpenMetrics);
+    let duration = "gen_ai_client_operation_duration_seconds";
+    assert!(
+        page.contains(&format!("# TYPE {duration} histogram\n# UNIT {duration} seconds\n# HELP {duration} "))
+    );
+    let bucket =
+        |le, rest| format!(r#"{duration}_bucket{{{LABELS},error_type="interrupted",le="{le}"}} {rest}"#);
+    assert_eq!(lines(&page, &bucket("1.28", "")), [bucket("1.28", "0")]);
+    // Started at 2026-01-02T03:04:05.123456789Z, and took 1.5 seconds.
+    assert_eq!(
+        lines(&page, &bucket("2.56", "")),
+        [bucket("2.56", r#"1 # {response_id="chatcmpl-1"} 1.5 1767323046.623"#)]
+    );
+    assert_eq!(lines(&page, &bucket("+Inf", "")), [bucket("+Inf", "1")]);
+    assert!(page.contains(r#",gen_ai_token_type="input",usage_source="reported",le="1.0"} 0"#));
+    assert!(page.contains("# TYPE llm_calls counter\n"));
+    assert_eq!(lines(&page, "llm_calls_total").len(), 1);
+    let expected = "# TYPE llm_tracker_lost_bytes counter\n\
+                    # UNIT llm_tracker_lost_bytes bytes\n\
+                    # HELP llm_tracker_lost_bytes \\\"Lost\\\".\n\
+                    llm_tracker_lost_bytes_total 3\n";
+    assert!(page.contains(expected), "{page}");
+    assert!(page.ends_with("\n# EOF\n") && page.matches("# EOF").count() == 1);
 }
 
 /// Debian's `promtool`, where it is installed, has the last word on the format.
@@ -316,7 +347,7 @@ fn promtool_finds_nothing_to_say() {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else { return };
-    child.stdin.take().unwrap().write_all(sink.render().as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(sink.render(Format::Text).as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.is_empty(), "{said}");
