@@ -7,6 +7,8 @@
 //! | [`client`], [`golang`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; Go; a container; nginx |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
+//! | [`packed`], [`overlay`] | what `cargo xtask` packs, and a copy of the machine to install it on |
+//! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
@@ -17,8 +19,11 @@ pub mod compare;
 pub mod container;
 pub mod daemon;
 pub mod golang;
+pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
+pub mod overlay;
+pub mod packed;
 pub mod probes;
 pub mod prometheus;
 pub mod proxy;

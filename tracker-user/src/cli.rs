@@ -29,7 +29,7 @@ impl Cli {
     pub fn log_level(&self) -> LogLevel {
         self.log_level.unwrap_or(match self.command {
             Command::Run(_) => LogLevel::Info,
-            Command::Doctor(_) => LogLevel::Warn,
+            Command::Doctor(_) | Command::Generate(_) => LogLevel::Warn,
         })
     }
 }
@@ -71,6 +71,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say, line by line, whether this machine suffices, and list every TLS object in use.
     Doctor(DoctorArgs),
+    /// Write manual pages and the completions of shells, for packages.
+    Generate(GenerateArgs),
 }
 
 /// Flags of `run`; each goes over what the configuration says.
@@ -96,6 +98,14 @@ pub struct DoctorArgs {
     /// Read this configuration.
     #[arg(long, value_name = "FILE", env = "LLM_TRACKER_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Arguments of `generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Write into this folder, which is made where it is not there.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 #[cfg(test)]

@@ -39,6 +39,16 @@ pub(crate) const TEST_ONLY: &[&str] = &[
     "prometheus", // a real server that scrapes the daemon, and `promtool`
 ];
 
+/// What a Debian package is made with.
+pub(crate) const DEB: &[&str] = &[
+    "binutils", // `strip`
+    "dpkg-dev", // the libraries that it depends on
+    "xz-utils",
+];
+
+/// What a container image is made with, where there is no engine.
+pub(crate) const IMAGE: &[&str] = &["binutils", "ca-certificates", "umoci"];
+
 /// What libFuzzer is compiled with.
 pub(crate) const FUZZ: &[&str] = &["g++"];
 
