@@ -7,7 +7,7 @@
 //! | [`client`], [`golang`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; Go; a container; nginx |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
-//! | [`packed`], [`overlay`] | what `cargo xtask` packs, and a copy of the machine to install it on |
+//! | [`packed`], [`overlay`], [`systemd`] | what `cargo xtask` packs, and a copy of the machine to install it on |
 //! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
@@ -29,4 +29,5 @@ pub mod prometheus;
 pub mod proxy;
 pub mod scenario;
 pub mod standin;
+pub mod systemd;
 pub mod tls;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use llm_tracker_tests::{
     child::{Child, output},
     client::{self, LIMIT},
+    container::{Service, crun},
     daemon::{self, SOON},
     kubernetes::{of_kind, resources},
     machine,
@@ -31,7 +32,7 @@ fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
     let _resident = daemon::resident()?;
     let standin = StandIn::start()?;
 
-    let mut pod = Pod::start(&layout, &manifests)?;
+    let pod = Pod::start(&layout, &manifests)?;
     pod.wait_until_ready()?;
     let model = Scenario::new(120, 45).cached(40).tag(format!("image{}", std::process::id())).model();
     for _ in 0..3 {
@@ -47,7 +48,12 @@ fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
     ];
     let deadline = Instant::now() + SOON;
     while pod.metrics()?.sum("llm_calls_total", &expected) < 3.0 {
-        ensure!(Instant::now() < deadline, "{}\nnot seen: {expected:?}\n{}", pod.metrics()?.text, pod.log()?);
+        ensure!(
+            Instant::now() < deadline,
+            "{}\nnot seen: {expected:?}\n{}",
+            pod.metrics()?.text,
+            pod.service.log()?
+        );
         thread::sleep(Duration::from_millis(100));
     }
     let metrics = pod.metrics()?;
@@ -72,8 +78,7 @@ fn own_cgroup() -> Result<String> {
 
 /// What a kubelet makes of the DaemonSet's pod, with one container.
 struct Pod {
-    id: String,
-    crun: Child,
+    service: Service,
     ports: Value,
     _folder: tempfile::TempDir,
 }
@@ -104,46 +109,22 @@ impl Pod {
         fs::write(bundle.join("config.json"), config.to_string())?;
 
         let id = format!("llm-tracker-image-{}", std::process::id());
-        // Where a host has its unified hierarchy elsewhere, `crun` and the DaemonSet look for it here.
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--mount", "/bin/sh", "-ec"]).arg(
-            "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup\n\
-             exec crun run --bundle \"$1\" \"$2\"",
-        );
-        let crun = Child::spawn(
-            {
-                command.arg("sh").arg(&bundle).arg(&id);
-                command
-            },
-            LIMIT * 5,
-        )?;
-        Ok(Self { id, crun, ports: container["ports"].clone(), _folder: folder })
-    }
-
-    fn log(&self) -> Result<String> {
-        self.crun.stderr()
-    }
-
-    fn crun(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new("/usr/bin/crun");
-        command.args(arguments);
-        output(command, LIMIT)
+        let service = Service::start(crun(&bundle, &id), &id, LIMIT * 5)?;
+        Ok(Self { service, ports: container["ports"].clone(), _folder: folder })
     }
 
     /// What it answers, asked from its own network.
     fn get(&self, path: &str) -> Result<String> {
-        let state: Value = serde_json::from_str(&self.crun(&["state", &self.id])?)?;
         let mut command = Command::new("/usr/bin/nsenter");
-        command.args(["--net", "--target", &state["pid"].to_string(), "curl", "--silent", "--fail"]);
+        command.args(["--net", "--target", &self.service.pid().to_string(), "curl", "--silent", "--fail"]);
         command.arg(format!("http://127.0.0.1:{}{path}", self.ports[0]["containerPort"]));
         output(command, LIMIT)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    fn wait_until_ready(&self) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         while self.get("/readyz").is_err() {
-            ensure!(self.crun.is_running()?, "the container ended; it said: {}", self.log()?);
-            ensure!(Instant::now() < deadline, "the container is not ready; it said: {}", self.log()?);
+            ensure!(Instant::now() < deadline, "it is not ready; it said: {}", self.service.log()?);
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -154,9 +135,8 @@ impl Pod {
     }
 
     fn stop(self) -> Result<()> {
-        self.crun(&["kill", &self.id, "TERM"])?;
-        self.crun.wait()?.success()?;
-        Ok(())
+        self.service.signal("TERM")?;
+        self.service.wait()?.success().map(drop)
     }
 }
 
