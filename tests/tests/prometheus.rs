@@ -59,7 +59,10 @@ fn a_server_that_scrapes_under_load_agrees_with_the_stand_in() -> Result<()> {
     let proxy = Proxy::start(&standin)?;
     let mut daemon = Daemon::start_with(
         r#"[metrics]
-        labels = ["process", "cgroup", "container", "user", {from = "uid", name = "team", map = [["0", "operators"]]}]"#,
+        labels = [
+            "process", "cgroup", "container", "user", {from = "uid", name = "team", map = [["0", "operators"]]},
+            {from = "uid", name = "namespace", map = [["0", "ns"]]}, {from = "process", name = "agent"},
+        ]"#,
         "info",
     )?;
     let prometheus = Prometheus::start(daemon.metrics_address())?;

@@ -46,6 +46,8 @@ pub enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write manual pages and the completions of shells, for packages.
+    Generate(GenerateArgs),
 }
 
 /// Flags of `run`; each goes over what the configuration says.
@@ -117,6 +119,14 @@ fn name<T: ValueEnum>(value: &T) -> Value {
 
 fn path(path: &PathBuf) -> Value {
     path.to_string_lossy().into_owned().into()
+}
+
+/// Arguments of `generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Write into this folder, which is made where it is not there.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 #[cfg(test)]

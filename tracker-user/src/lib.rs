@@ -10,7 +10,7 @@
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
 //! | [`export`] | [`export::Record`] | Prometheus, JSON lines |
 //!
-//! [`daemon`] joins them; [`doctor`] says what stands in the way.
+//! [`daemon`] joins them; [`doctor`] says what stands in the way, [`generate`] what a package installs beside it.
 //!
 //! `stream` and `provider` do no I/O, take no clock and start no task: bytes and timestamps in,
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
@@ -21,6 +21,7 @@ pub mod config;
 pub mod daemon;
 pub mod doctor;
 pub mod export;
+pub mod generate;
 pub mod log;
 mod pattern;
 pub mod privileges;

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
-    daemon, doctor, log,
+    daemon, doctor, generate, log,
 };
 
 fn main() -> ExitCode {
@@ -32,6 +32,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&settings),
+        Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`kernel`] | find a compiler and a linker for the kernel side, build its object, check its stack frames |
 //! | [`build`] | the whole build, and starting what was built |
+//! | [`deb`], [`image`] | the Debian package and the container image of what was built |
 //! | [`mod@test`], [`mod@fuzz`], [`mod@bench`], [`lint`] | the test suite, hostile input, the benchmarks, clippy and the dependency policy |
 //! | [`packages`], [`tool`] | what is missing: distribution packages, and tools built with cargo |
 //! | [`context`], [`process`] | where things are, and how commands are run and reported |
@@ -14,7 +15,9 @@
 mod bench;
 mod build;
 mod context;
+mod deb;
 mod fuzz;
+mod image;
 mod kernel;
 mod lint;
 mod packages;
@@ -23,9 +26,10 @@ mod test;
 mod tool;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::build::Profile;
 use crate::context::Context;
@@ -49,6 +53,10 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Make the Debian package of the daemon; leaves it in target/debian
+    Deb(Daemon),
+    /// Make the container image of the daemon; leaves it in target/image
+    Image(Daemon),
     /// Build, then start `llm-tracker run ARGS`
     Run {
         /// Arguments of `llm-tracker run`
@@ -99,6 +107,20 @@ enum Command {
     Deny,
 }
 
+/// What is packed.
+#[derive(Args)]
+struct Daemon {
+    /// Take this binary instead of building one
+    #[arg(long, env = "LLM_TRACKER_BIN", value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Daemon {
+    fn get(self, context: &Context) -> anyhow::Result<PathBuf> {
+        self.binary.map_or_else(|| build::build(context, Profile::Release), Ok)
+    }
+}
+
 fn main() -> ExitCode {
     // A usage error ends here, with clap's own message and exit code 2.
     let cli = Cli::parse();
@@ -116,10 +138,10 @@ fn dispatch(Cli { no_install, command }: Cli) -> anyhow::Result<()> {
     match command {
         Command::Build { debug } => {
             let profile = if debug { Profile::Debug } else { Profile::Release };
-            let binary = build::build(&context, profile)?;
-            process::progress("Built", format_args!("{}", context.relative(&binary).display()));
-            Ok(())
+            built(&context, &build::build(&context, profile)?)
         }
+        Command::Deb(daemon) => built(&context, &deb::package(&context, &daemon.get(&context)?)?),
+        Command::Image(daemon) => built(&context, &image::layout(&context, &daemon.get(&context)?)?),
         Command::Run { args } => build::run(&context, &args),
         Command::Test { args } => test::run(&context, &args),
         Command::Fuzz { target, seconds, args } => fuzz::run(&context, target.as_deref(), seconds, &args),
@@ -129,4 +151,9 @@ fn dispatch(Cli { no_install, command }: Cli) -> anyhow::Result<()> {
         Command::Clippy => lint::clippy(&context),
         Command::Deny => lint::deny(&context),
     }
+}
+
+fn built(context: &Context, file: &Path) -> anyhow::Result<()> {
+    process::progress("Built", format_args!("{}", context.relative(file).display()));
+    Ok(())
 }

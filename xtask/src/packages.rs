@@ -27,17 +27,30 @@ pub(crate) const TEST: &[&str] = &[
     "mount",        // cgroup2 and bpffs in a private mount namespace
     "nginx-light",  // a server that ends TLS with libssl
     "openssl",      // a client, and throw-away certificates
+    "procps",       // `pgrep`
     "python3-venv", // the providers' Python SDKs, in an environment of their own
+    "systemd",      // as the first process of a container
     "util-linux",   // `unshare`, `setpriv`
     "wget",         // a client of GnuTLS
     "xz-utils",     // symbols compressed as Fedora does
 ];
 
-/// What only the tests start. Under systemd this package starts its server, on port 9090: nothing that
-/// only wants to be shown something should have it installed.
+/// What only the tests start. Under systemd these packages start their servers, on ports 9090 and 8428: nothing
+/// that only wants to be shown something should have them installed.
 pub(crate) const TEST_ONLY: &[&str] = &[
-    "prometheus", // a real server that scrapes the daemon, and `promtool`
+    "prometheus",       // a real server that scrapes the daemon, and `promtool`
+    "victoria-metrics", // a store that others write to
 ];
+
+/// What a Debian package is made with.
+pub(crate) const DEB: &[&str] = &[
+    "binutils", // `strip`
+    "dpkg-dev", // the libraries that it depends on
+    "xz-utils",
+];
+
+/// What a container image is made with, where there is no engine.
+pub(crate) const IMAGE: &[&str] = &["binutils", "ca-certificates", "umoci"];
 
 /// What libFuzzer is compiled with.
 pub(crate) const FUZZ: &[&str] = &["g++"];

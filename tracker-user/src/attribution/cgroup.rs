@@ -30,6 +30,14 @@ pub(super) fn path(proc_cgroup: &str) -> Option<String> {
         if !path.starts_with('/') {
             continue;
         }
+        if is_above(path) {
+            // Outside of the cgroup namespace that the daemon is in, a container's, paths begin at its root,
+            // wherever that is: the id says more.
+            if id == "0" {
+                return None;
+            }
+            continue;
+        }
         // Appended by the kernel once the directory is removed.
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         if id == "0" && controllers.is_empty() {
@@ -58,15 +66,23 @@ pub(super) fn systemd(proc_cgroup: &str) -> Option<&str> {
     proc_cgroup.lines().find_map(|line| line.split_once(":name=systemd:")).map(|(_, path)| path)
 }
 
+/// Whether a path leaves the cgroup namespace of whoever reads it.
+fn is_above(path: &str) -> bool {
+    path == "/.." || path.starts_with("/../")
+}
+
 /// Where the cgroup v2 hierarchy is mounted with its root, from the text of `/proc/self/mountinfo`.
 pub(super) fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+    let mounts = mountinfo.lines().filter_map(|line| {
         // id parent major:minor root mountpoint options [optional...] - type source superoptions
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        (filesystem.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(unescape_octal(point)))
-    })
+        (filesystem.starts_with("cgroup2 ") && (root == "/" || is_above(root))).then_some((root, point))
+    });
+    // In a container that was given the host's, `/` is the container's own.
+    let (_, point) = mounts.min_by_key(|(root, _)| !is_above(root))?;
+    Some(PathBuf::from(unescape_octal(point)))
 }
 
 /// mountinfo writes space, tab, newline and backslash as `\040` and the like.
@@ -254,11 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_namespace_is_told_is_no_path() {
+        assert_eq!(path("1:name=systemd:/\n0::/../../kubepods-pod1.slice/cri-containerd-ab.scope\n"), None);
+        assert_eq!(path("4:memory:/..\n0::/\n").as_deref(), Some("/"));
+        assert_eq!(path("0::/..a/b\n").as_deref(), Some("/..a/b"));
+    }
+
+    #[test]
     fn the_v2_mount_is_found_wherever_it_is() {
         let hybrid = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
                       31 30 0:27 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw,nsdelegate\n\
                       32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
         assert_eq!(v2_mount(hybrid).as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        let given = "31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                     32 30 0:27 /../../.. /host/cgroup ro - cgroup2 cgroup2 rw\n";
+        assert_eq!(v2_mount(given).as_deref(), Some(Path::new("/host/cgroup")));
         let part = "31 30 0:27 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
                     32 30 0:27 / /mnt/a\\040b\\134c rw - cgroup2 cgroup2 rw\n";
         assert_eq!(v2_mount(part).as_deref(), Some(Path::new("/mnt/a b\\c")));
