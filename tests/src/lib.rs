@@ -16,6 +16,7 @@ pub mod bpf;
 pub mod call;
 pub mod child;
 pub mod client;
+pub mod collector;
 pub mod compare;
 pub mod container;
 pub mod daemon;

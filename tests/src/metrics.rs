@@ -106,16 +106,26 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 ///
 /// Where nobody listens or what answers is not HTTP.
 pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let (status, _, body) = get_as(address, path, "*/*")?;
+    Ok((status, body))
+}
+
+/// The same in a form that the client accepts: status, head and body.
+///
+/// # Errors
+///
+/// Where there is no answer.
+pub fn get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String, String)> {
     let limit = Duration::from_secs(5);
     let mut socket = TcpStream::connect_timeout(&address, limit)?;
     socket.set_read_timeout(Some(limit))?;
-    write!(socket, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(socket, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n")?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no end of the head")?;
     let status = head.split(' ').nth(1).context("no status")?.parse()?;
     ensure!(!head.to_ascii_lowercase().contains("transfer-encoding"), "chunked to an HTTP/1.0 client");
-    Ok((status, body.to_owned()))
+    Ok((status, head.to_owned(), body.to_owned()))
 }
 
 #[cfg(test)]

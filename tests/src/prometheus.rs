@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -77,6 +77,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .arg("--enable-feature=exemplar-storage")
             .arg("--log.level=warn");
         let mut child = Child::spawn(command, LIFE)?;
         let deadline = Instant::now() + READY;
@@ -109,6 +110,20 @@ impl Prometheus {
             }
             other => bail!("`{expression}` is a {other:?}"),
         }
+    }
+
+    /// The exemplars of the last hour of the series in an expression: their labels.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no expression.
+    pub fn exemplars(&self, expression: &str) -> Result<Vec<BTreeMap<String, String>>> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let (start, end) = ((now - 3600).to_string(), (now + 60).to_string());
+        let data = self.api("query_exemplars", &[("query", expression), ("start", &start), ("end", &end)])?;
+        let series = data.as_array().context("no series")?.iter();
+        let exemplars = series.filter_map(|series| series["exemplars"].as_array()).flatten();
+        exemplars.map(|exemplar| Ok(serde_json::from_value(exemplar["labels"].clone())?)).collect()
     }
 
     /// The values of a label of the series that `matching` picks.

@@ -15,6 +15,7 @@ use llm_tracker_tests::{
     client::{self, LIMIT},
     container::Bundle,
     daemon::Daemon,
+    machine, metrics,
     prometheus::{Element, Prometheus, deploy, promtool},
     proxy::Proxy,
     scenario::Scenario,
@@ -86,6 +87,41 @@ fn a_server_that_scrapes_under_load_agrees_with_the_stand_in() -> Result<()> {
     for dashboard in ["host", "fleet"] {
         Dashboard::load(dashboard)?.has_data(&prometheus)?;
     }
+    ensure!(prometheus.log()?.is_empty(), "{}", prometheus.log()?);
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A strict parser understands the page in OpenMetrics, and a server that scrapes it finds a call by its
+/// exemplar.
+#[test]
+fn an_exemplar_names_a_call() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let prometheus = Prometheus::start(daemon.metrics_address())?;
+    let slow = Scenario { wait: Some(30), delay: Some(20), ..Scenario::new(11, 22) };
+    let client = client::run_curl(&standin, CHAT, &client::chat_stream(&model(slow, "exemplar")))?;
+    let call = daemon.wait_for_one(client.pid)?;
+    let expected = BTreeMap::from([("response_id".to_owned(), call.response_id.context("no id")?)]);
+    for metric in ["duration", "time_to_first_chunk"] {
+        let selector = format!("gen_ai_client_operation_{metric}_seconds_bucket{{{}}}", ours());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !prometheus.exemplars(&selector)?.contains(&expected) {
+            ensure!(
+                Instant::now() < deadline,
+                "no exemplar of {metric}: {:?}",
+                prometheus.exemplars(&selector)?
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let (status, head, page) = metrics::get_as(daemon.metrics_address(), "/metrics", accept)?;
+    ensure!(status == 200 && head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
+    let mut parser = Command::new(machine::python()?);
+    parser.arg(client::script_path("open_metrics.py"));
+    let said = Child::spawn_with_input(parser, page.as_bytes(), LIMIT)?.wait()?.success()?;
+    ensure!(said.stdout.contains("exemplars") && !said.stdout.contains(" 0 exemplars"), "{}", said.stdout);
     ensure!(prometheus.log()?.is_empty(), "{}", prometheus.log()?);
     daemon.stop()?;
     Ok(())

@@ -323,7 +323,7 @@ impl Config {
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
         )?;
-        otlp.check().map_err(|error| Problem { key: "otlp", what: error.to_string() })?;
+        otlp.check().map_err(|error| Problem { key: error.key(), what: error.to_string() })?;
         check_names(&metrics.labels)
             .map_err(|error| Problem { key: "metrics.labels", what: error.to_string() })
     }

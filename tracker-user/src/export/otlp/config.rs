@@ -127,7 +127,7 @@ pub enum OtlpConfigError {
     #[error("{name} must lie between {least} and {most}")]
     Range {
         /// The key or variable.
-        name: String,
+        name: &'static str,
         /// The least.
         least: u64,
         /// The most.
@@ -136,6 +136,19 @@ pub enum OtlpConfigError {
     /// One without the other.
     #[error("the OTLP client certificate and its key belong together")]
     ClientCertificate,
+}
+
+impl OtlpConfigError {
+    /// The key of the file that has to do with it.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Endpoint(_) | Self::Unknown { .. } => "otlp.endpoint",
+            Self::Headers(_) => "otlp.headers",
+            Self::Range { name, .. } => name,
+            Self::ClientCertificate => "otlp.client_certificate",
+        }
+    }
 }
 
 /// What to do, all sources together.
@@ -184,13 +197,13 @@ impl OtlpConfig {
         // An empty variable is as good as none, says the specification.
         let environment = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
         let environment: &dyn Fn(&str) -> Option<String> = &environment;
-        let range = |name: &str, value: u64, least: u64, most: u64| {
+        let range = |name: &'static str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
                 return Ok(value);
             }
-            Err(OtlpConfigError::Range { name: name.to_owned(), least, most })
+            Err(OtlpConfigError::Range { name, least, most })
         };
-        let number = |name: &str, default: u64, least: u64, most: u64| match environment(name) {
+        let number = |name: &'static str, default: u64, least: u64, most: u64| match environment(name) {
             None => Ok(default),
             Some(value) => range(name, value.trim().parse().unwrap_or(u64::MAX), least, most),
         };
@@ -284,7 +297,7 @@ impl Endpoint {
             None => config.timeout_seconds * 1000,
             Some(text) => {
                 text.trim().parse().ok().filter(|it| (1..=600_000).contains(it)).ok_or_else(|| {
-                    let name = "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned();
+                    let name = "OTEL_EXPORTER_OTLP_TIMEOUT";
                     OtlpConfigError::Range { name, least: 1, most: 600_000 }
                 })?
             }
