@@ -2,7 +2,8 @@
 //! a large program is hooked that it has never read.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
+    io::Write as _,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -112,13 +113,15 @@ enum Bytes {
     OnDisk,
 }
 
-/// Maps a copy of a program, as to run it, and waits until it is hooked: how long that took, and the CPU time
-/// that the daemon took, milliseconds.
+/// Maps a program that is like no other, as to run it, and waits until it is hooked: how long that took, and the
+/// CPU time that the daemon took, milliseconds.
 fn hook(daemon: &Daemon, program: &Path, bytes: Bytes) -> Result<(f64, f64)> {
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("program");
     std::fs::copy(program, &copy).with_context(|| format!("copy {}", program.display()))?;
-    let file = File::open(&copy)?;
+    let mut file = OpenOptions::new().read(true).append(true).open(&copy)?;
+    // Not the same bytes as another copy.
+    file.write_all(folder.path().as_os_str().as_encoded_bytes())?;
     if bytes == Bytes::OnDisk {
         file.sync_all()?;
         // SAFETY: a system call without pointers.
@@ -181,7 +184,11 @@ fn main() -> Result<()> {
     let sleepers = start(wanted)?;
     sleep(Duration::from_secs(10));
     let now = processes()?;
-    ensure!(now >= before + wanted * 9 / 10, "of {wanted} processes only {} are there", now - before);
+    ensure!(
+        now >= before + wanted * 9 / 10,
+        "of {wanted} processes only {} are there",
+        now.saturating_sub(before)
+    );
     let (daemon, with) = first(&binary)?;
 
     // The second in which the look happens, with all else that the daemon does in it.
