@@ -26,6 +26,9 @@ pub const KERNEL_BYTES: &str = "llm_tracker_kernel_bytes_total";
 /// The daemon's counter of connections by verdict.
 pub const DECIDED: &str = "llm_tracker_connections_decided_total";
 
+/// Seconds of a day.
+pub const DAY: f64 = 86_400.0;
+
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(60);
 
@@ -135,6 +138,15 @@ impl Drop for Daemon {
     }
 }
 
+/// When a daemon with this log has hooked the file whose path ends so, seconds of the day.
+#[must_use]
+pub fn hooked_at(log: &str, file: &str) -> Option<f64> {
+    let line = log.lines().find(|line| line.contains(" hooked ") && line.contains(&format!("{file}\"")))?;
+    let (_, time) = line.split_once('T')?;
+    let (time, _) = time.split_once('Z')?;
+    time.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
+}
+
 /// A loopback address that was free a moment ago.
 ///
 /// # Errors
@@ -190,7 +202,17 @@ pub fn binary(given: Option<PathBuf>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::Metrics;
+    use super::{Metrics, hooked_at};
+
+    #[test]
+    fn the_log_tells_when_a_file_was_hooked() {
+        let log =
+            "2026-01-02T03:04:05.500000Z  INFO hooked object=\"/tmp/x/n5x7/libssl.so.3\" stack=\"openssl\"\n";
+        assert_eq!(hooked_at(log, "/n5x7/libssl.so.3"), Some(3.0 * 3600.0 + 4.0 * 60.0 + 5.5));
+        assert_eq!(hooked_at(log, "/n5x8/libssl.so.3"), None);
+        assert_eq!(hooked_at(log, "/n5x7/libssl.so"), None);
+        assert_eq!(hooked_at(&log.replace(" hooked", " unhooked"), "/n5x7/libssl.so.3"), None);
+    }
 
     #[test]
     fn series_are_summed_by_name_and_label() {

@@ -1,9 +1,8 @@
 //! Whether the first and only call of a program with a library that was never seen before is seen.
 //!
 //! Each client is one `curl` in a mount namespace and a root of its own, in which every file is a copy that was
-//! made for it: new inodes, as in a container whose image was just unpacked. Its libssl has the bytes of the
-//! host's, which the daemon has met before, or differs from every other. The time is taken by the client just
-//! before `execve`, and by the daemon when its probes are in place.
+//! made for it: new inodes, as in a container whose image was just unpacked. The time is taken by the client
+//! just before `execve`, and by the daemon when its probes are in place.
 
 use std::{
     fs, io,
@@ -17,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use llm_tracker_bench::{
-    daemon::{self, Daemon},
+    daemon::{self, DAY, Daemon},
     sample::{median, quantile},
     table::{Table, Target, against},
 };
@@ -27,7 +26,7 @@ use llm_tracker_tests::{child::Child, client, container, scenario::Scenario, sta
 #[derive(Parser)]
 #[command(name = "bench-attach")]
 struct Arguments {
-    /// Clients of each kind
+    /// Clients of each delay
     #[arg(long, default_value_t = 200)]
     clients: usize,
     /// Milliseconds that the server waits before it answers the handshake
@@ -46,29 +45,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(2);
 /// For calls to reach the event log.
 const REPORT: Duration = Duration::from_secs(3);
-const DAY: f64 = 86_400.0;
 /// The share of calls to be seen where a handshake takes 5 ms or more, percent.
 const SHARE_TARGET: f64 = 99.0;
-
-/// What the libssl of a client has in common with others.
-#[derive(Clone, Copy)]
-enum Content {
-    /// Its bytes.
-    Known,
-    /// Nothing that the daemon could recognise.
-    New,
-}
-
-impl Content {
-    const ALL: [Self; 2] = [Self::Known, Self::New];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Known => "bytes met before",
-            Self::New => "bytes never met",
-        }
-    }
-}
 
 /// One client that has ended.
 struct OneShot {
@@ -82,7 +60,7 @@ struct OneShot {
 }
 
 /// Makes a root for one client; where its libssl lies is its own, to be told from others in the log.
-fn root(standin: &StandIn, content: Content, name: &str) -> Result<tempfile::TempDir> {
+fn root(standin: &StandIn, name: &str) -> Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("llm-tracker-attach-").tempdir()?;
     let root = folder.path();
     for directory in ["bin", "lib", "lib64"] {
@@ -92,18 +70,14 @@ fn root(standin: &StandIn, content: Content, name: &str) -> Result<tempfile::Tem
     container::copy_program(root, Path::new("/usr/bin/curl"))?;
     let own = root.join(name);
     fs::create_dir(&own)?;
-    let mut library = fs::read(LIBRARY).with_context(|| format!("read {LIBRARY}"))?;
-    if matches!(content, Content::New) {
-        library.extend_from_slice(name.as_bytes());
-    }
-    fs::write(own.join("libssl.so.3"), library)?;
+    fs::copy(LIBRARY, own.join("libssl.so.3")).with_context(|| format!("copy {LIBRARY}"))?;
     fs::copy(standin.identity().authority(), root.join("ca.pem"))?;
     Ok(folder)
 }
 
 /// Runs a client in such a root, from its start to its end.
-fn run(standin: &StandIn, content: Content, name: &str) -> Result<OneShot> {
-    let folder = root(standin, content, name)?;
+fn run(standin: &StandIn, name: &str) -> Result<OneShot> {
+    let folder = root(standin, name)?;
     let model = Scenario::new(3, 4).tag(name).model();
     let mut command = Command::new("/usr/bin/curl");
     let url = format!("https://{}{CHAT}", standin.address());
@@ -141,22 +115,14 @@ fn run(standin: &StandIn, content: Content, name: &str) -> Result<OneShot> {
     })
 }
 
-/// When the daemon says to have hooked a library, seconds of the day.
-fn hooked_at(log: &str, library: &str) -> Option<f64> {
-    let line = log.lines().find(|line| line.contains(" hooked ") && line.contains(library))?;
-    let (_, time) = line.split_once('T')?;
-    let (time, _) = time.split_once('Z')?;
-    time.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
-}
-
 fn main() -> Result<()> {
     let Arguments { clients, delays, binary } = Arguments::parse();
     ensure!(clients > 0 && !delays.is_empty(), "nothing to measure");
     let binary = daemon::binary(binary);
     let mut table = Table::new(
-        format!("One-shot clients, {clients} of each kind, with a libssl of their own"),
+        format!("One-shot clients, {clients} of each delay, with a libssl of their own"),
         &[
-            "libssl, delay of the handshake",
+            "delay of the handshake",
             "handshake, ms",
             "calls seen, %",
             "attached, %",
@@ -164,56 +130,36 @@ fn main() -> Result<()> {
             "99 %",
         ],
     );
-    for content in Content::ALL {
-        for &delay in &delays {
-            let standin = StandIn::start_at(Duration::from_millis(delay))?;
-            let daemon = Daemon::start(&binary)?;
-            sleep(SETTLE);
-            let shots: Vec<OneShot> = (0..clients)
-                .map(|number| run(&standin, content, &format!("n{}x{delay}x{number}", content as u8)))
-                .collect::<Result<_>>()?;
-            sleep(REPORT);
-            let log = daemon.whole_log();
-            let mut seen = 0;
-            let (mut latencies, mut handshakes) = (Vec::new(), Vec::new());
-            for OneShot { model, library, executed, handshake } in &shots {
-                seen += usize::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
-                handshakes.push(*handshake);
-                latencies
-                    .extend(hooked_at(&log, library).map(|hooked| (hooked - executed).rem_euclid(DAY) * 1e3));
-            }
-            daemon.stop()?;
-            let share = |count: usize| count as f64 * 100.0 / clients as f64;
-            let show = |figure: Option<f64>| figure.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-            let seen = share(seen);
-            table.row([
-                format!("{}, {delay} ms", content.name()),
-                show(median(&handshakes)),
-                if delay >= 5 {
-                    against(seen, 1, Target::AtLeast(SHARE_TARGET))
-                } else {
-                    format!("{seen:.1}")
-                },
-                format!("{:.1}", share(latencies.len())),
-                show(median(&latencies)),
-                show(quantile(&latencies, 0.99)),
-            ]);
-            eprintln!("{}, {delay} ms: {seen:.1} % of {clients} calls seen", content.name());
+    for delay in delays {
+        let standin = StandIn::start_at(Duration::from_millis(delay))?;
+        let daemon = Daemon::start(&binary)?;
+        sleep(SETTLE);
+        let shots: Vec<OneShot> =
+            (0..clients).map(|number| run(&standin, &format!("n{delay}x{number}"))).collect::<Result<_>>()?;
+        sleep(REPORT);
+        let log = daemon.whole_log();
+        let mut seen = 0;
+        let (mut latencies, mut handshakes) = (Vec::new(), Vec::new());
+        for OneShot { model, library, executed, handshake } in &shots {
+            seen += usize::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
+            handshakes.push(*handshake);
+            let hooked = daemon::hooked_at(&log, library);
+            latencies.extend(hooked.map(|hooked| (hooked - executed).rem_euclid(DAY) * 1e3));
         }
+        daemon.stop()?;
+        let share = |count: usize| count as f64 * 100.0 / clients as f64;
+        let show = |figure: Option<f64>| figure.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
+        let seen = share(seen);
+        table.row([
+            format!("{delay} ms"),
+            show(median(&handshakes)),
+            if delay >= 5 { against(seen, 1, Target::AtLeast(SHARE_TARGET)) } else { format!("{seen:.1}") },
+            format!("{:.1}", share(latencies.len())),
+            show(median(&latencies)),
+            show(quantile(&latencies, 0.99)),
+        ]);
+        eprintln!("{delay} ms: {seen:.1} % of {clients} calls seen");
     }
     println!("{table}");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_tells_when_a_library_was_hooked() {
-        let log = "2026-01-02T03:04:05.500000Z  INFO hooked object=\"/tmp/x/n1x5x7/libssl.so.3\" stack=\"openssl\"\n";
-        assert_eq!(hooked_at(log, "/n1x5x7/libssl.so.3"), Some(3.0 * 3600.0 + 4.0 * 60.0 + 5.5));
-        assert_eq!(hooked_at(log, "/n1x5x8/libssl.so.3"), None);
-        assert_eq!(hooked_at(&log.replace(" hooked", " unhooked"), "/n1x5x7/libssl.so.3"), None);
-    }
 }

@@ -18,3 +18,15 @@ pub use kernel::{
     KernelCounters, KernelLog, LoadError, Verdicts,
 };
 pub use ring::Ring;
+
+/// How nice the threads are that hook a program before its first call: what they do is short, and the call
+/// does not wait for it.
+const URGENT: i32 = -15;
+
+/// Puts the calling thread before others.
+fn hurry() {
+    // On Linux this is about the calling thread only.
+    if let Err(error) = rustix::process::setpriority_process(None, URGENT) {
+        tracing::debug!(%error, "on a busy host, new libraries are hooked later than they could be");
+    }
+}

@@ -68,7 +68,7 @@ pub trait Attach {
         drop(departure);
     }
 
-    /// A file was mapped that was never seen before: there may be something to probe soon.
+    /// A file was mapped that is about to be judged: there may be something to probe soon.
     fn expect(&mut self) {}
 }
 

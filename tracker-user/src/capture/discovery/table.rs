@@ -98,9 +98,6 @@ impl<A: Attach> Table<A> {
 
     /// A process maps a file: hooks it where it is new and holds TLS.
     pub(super) fn mapped(&mut self, pid: u32, mapping: &Mapping) {
-        if !self.reached.contains(&mapping.alias) {
-            self.attacher.expect();
-        }
         if let Ok(Behind::Object(identity)) = self.identify(pid, mapping, Turn::Next) {
             self.add_user(pid, identity, mapping);
         }
@@ -244,6 +241,7 @@ impl<A: Attach> Table<A> {
                     let waits = self.waiting.add(&found, pid, mapping, turn)?;
                     return waits.map(Behind::Waiting).ok_or(io::ErrorKind::QuotaExceeded.into());
                 }
+                _ if turn == Turn::Next => self.attacher.expect(),
                 _ => {}
             }
             let (file, identity, version) = file::open(&found)?;

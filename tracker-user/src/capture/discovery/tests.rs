@@ -12,13 +12,24 @@ use std::time::Instant;
 use super::*;
 
 mod large;
+mod namespaces;
+mod programs;
 mod proof;
 
 /// What the stand-in was told.
 #[derive(Clone, Debug, PartialEq)]
 enum Told {
-    Attached { plan: PlanId, function: &'static str, inode: u64, at: Instant },
-    Detached { inode: u64 },
+    Attached {
+        plan: PlanId,
+        function: &'static str,
+        inode: u64,
+        at: Instant,
+    },
+    /// That there may be something to attach soon.
+    Expected,
+    Detached {
+        inode: u64,
+    },
 }
 
 struct Recorder {
@@ -44,6 +55,10 @@ impl Attach for Recorder {
             }
         }
         Attached { link, refused }
+    }
+
+    fn expect(&mut self) {
+        let _ = self.told.send(Told::Expected);
     }
 
     fn detach(&mut self, links: Vec<Vec<u64>>) {
@@ -325,83 +340,6 @@ fn a_survey_attaches_nothing_and_sees_the_same() {
     end(child);
 }
 
-/// Runs a shell script as the first process of a mount namespace of its own. It has to say `loaded`, and
-/// to end with its input.
-fn in_namespace(script: &str, arguments: &[&Path]) -> Option<Child> {
-    let mut child = Command::new("unshare")
-        .args(["--mount", "sh", "-e", "-c", script, "sh"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    if line != "loaded\n" {
-        eprintln!("SKIPPED: no mount namespaces for this user, or no such mounts");
-        child.wait().unwrap();
-        return None;
-    }
-    Some(child)
-}
-
-const LOAD: &str = r#"exec python3 -c 'import ctypes,sys
-ctypes.CDLL(sys.argv[1]); print("loaded", flush=True); sys.stdin.read()' "#;
-
-#[test]
-fn hooks_go_with_the_last_process_of_a_mount_namespace() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(library) = unknown_libssl(folder.path()) else { return };
-    let hidden = folder.path().join("hidden");
-    fs::create_dir(&hidden).unwrap();
-    let running = start(Config::default());
-    let script = format!(r#"mount -t tmpfs none "$2"; cp "$1" "$2/l.so"; {LOAD} "$2/l.so""#);
-    let Some(child) = in_namespace(&script, &[&library, &hidden]) else { return };
-    let path = hidden.join("l.so");
-    assert!(!path.exists(), "it can be seen from here");
-    eventually("hooked", || object(&running.handle.snapshot(), &path).is_some_and(|o| o.users == 1));
-    end(child);
-    let began = Instant::now();
-    eventually("unhooked", || object(&running.handle.snapshot(), &path).is_none());
-    assert!(began.elapsed() < Config::default().linger);
-}
-
-#[test]
-fn containers_of_one_image_share_the_hooks() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("disk");
-    fs::create_dir(&disk).unwrap();
-    let Some(library) = unknown_libssl(&disk) else { return };
-    fs::rename(&library, disk.join("l.so")).unwrap();
-    let running = start(Config::default());
-    let script = format!(
-        r#"mkdir "$2"; mount -t overlay -o "lowerdir=$1:/var/empty-or-not$3" o "$2"; {LOAD} "$2/l.so""#
-    );
-    let second_layer = folder.path().join("layer");
-    fs::create_dir(&second_layer).unwrap();
-    let script = script.replace("/var/empty-or-not$3", "$3");
-    let roots = [folder.path().join("first"), folder.path().join("second")];
-    let Some(first) = in_namespace(&script, &[&disk, &roots[0], &second_layer]) else { return };
-    let Some(second) = in_namespace(&script, &[&disk, &roots[1], &second_layer]) else { return end(first) };
-    let of_ours = || {
-        let snapshot = running.handle.snapshot();
-        snapshot
-            .objects
-            .into_iter()
-            .find(|object| roots.iter().any(|root| object.path.starts_with(root.to_str().unwrap())))
-    };
-    eventually("both are users of one object", || of_ours().is_some_and(|object| object.users == 2));
-    let attached = running.handle.snapshot().counters.attached;
-    // The first takes its mount with it: the hooks move to the second.
-    end(first);
-    eventually("hooked anew", || running.handle.snapshot().counters.attached > attached);
-    eventually("one user", || {
-        of_ours().is_some_and(|object| object.users == 1 && matches!(object.state, State::Hooked { .. }))
-    });
-    end(second);
-    eventually("unhooked", || of_ours().is_none());
-}
-
 /// From the start of a program to the hooks in a library that nobody knew: printed, not judged.
 #[test]
 fn latency_is_printed() {
@@ -454,61 +392,4 @@ fn a_library_that_nobody_uses_yet_is_hooked_until_it_is_replaced() {
     assert!(hooked());
     fs::remove_file(&library).unwrap();
     eventually("its end", || object(&running.handle.snapshot(), &library).is_none());
-}
-
-#[test]
-fn the_programs_of_processes_that_are_gone_are_known() {
-    if !has_side_band() {
-        return;
-    }
-    let programs = Programs::default();
-    let running = start(Config { programs: programs.clone(), ..Config::default() });
-    // Of one that stays there is an answer of `/proc` to compare with.
-    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"loaded\n").unwrap();
-    wait_until_loaded(&mut child);
-    let exe = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-    end(child);
-    let mut ran = Vec::new();
-    for _ in 0..50 {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // `spawn` returns when the old program is gone, which is before the new one has its name.
-        child.stdin.as_mut().unwrap().write_all(b"loaded\n").unwrap();
-        wait_until_loaded(&mut child);
-        ran.push((child.id(), sideband::now()));
-        end(child);
-    }
-    for (pid, at) in ran {
-        eventually("its program", || programs.exe(pid, "cat", at).is_some());
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        assert_eq!(programs.exe(pid, "cat", at).as_deref().map(Path::new), Some(exe.as_path()));
-        assert_eq!(programs.exe(pid, "cat", sideband::now()), None, "it has ended");
-    }
-    running.handle.stop();
-}
-
-#[test]
-fn a_script_and_the_program_it_becomes_are_told_apart() {
-    if !has_side_band() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("cat");
-    fs::write(&script, "#!/bin/sh\nread line\necho\nexec /bin/cat\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let programs = Programs::default();
-    let running = start(Config { programs: programs.clone(), ..Config::default() });
-    let mut child = Command::new(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let exe = |pid| fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    let (shell, first) = (exe(child.id()), sideband::now());
-    child.stdin.as_mut().unwrap().write_all(b"line\n").unwrap();
-    eventually("the exec", || exe(child.id()) != shell);
-    let (cat, second) = (exe(child.id()), sideband::now());
-    // Its end wakes the reader, so that the time before is known to be over.
-    let pid = child.id();
-    end(child);
-    eventually("its program", || programs.exe(pid, "cat", second).is_some());
-    assert_eq!(programs.exe(pid, "cat", second).as_deref().map(Path::new), Some(cat.as_path()));
-    assert_eq!(programs.exe(pid, "cat", first), None, "that was the shell, under the same name");
-    running.handle.stop();
 }

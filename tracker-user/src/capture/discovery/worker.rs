@@ -25,9 +25,6 @@ const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// Times that the side-band is drained in a row, if there is more each time.
 const MAX_DRAINS: usize = 4;
 
-/// How nice the thread is: what it does is short, and a program's first call does not wait for it.
-const NICE: i32 = -15;
-
 /// What the thread and its handle share.
 pub(super) struct Shared {
     pub(super) snapshot: Mutex<Snapshot>,
@@ -101,10 +98,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
     }
 
     pub(super) fn run(&mut self) {
-        // On Linux this is about the calling thread only.
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            tracing::debug!(%error, "on a busy host, new libraries are hooked later than they could be");
-        }
+        crate::capture::hurry();
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = Instant::now();
             if now >= self.next_sweep {

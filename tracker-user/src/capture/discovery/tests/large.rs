@@ -102,6 +102,23 @@ fn what_is_judged_outlives_the_process_that_mapped_it() {
     end(child);
 }
 
+/// The kernel is told to be ready when a file is mapped that is to be judged, and not by one that is known:
+/// also where it has the inode number of one that was.
+#[test]
+fn a_probe_is_expected_of_what_is_not_known_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((child, mapping, told, mut table)) = mapped(folder.path(), None) else { return };
+    let is_expected = || told.try_iter().any(|told| told == Told::Expected);
+    table.mapped(child.id(), &mapping);
+    assert!(is_expected());
+    table.mapped(child.id(), &mapping);
+    assert!(!is_expected(), "it is hooked");
+    fs::OpenOptions::new().append(true).open(&mapping.path).unwrap().write_all(b"another").unwrap();
+    table.mapped(child.id(), &mapping);
+    assert!(is_expected());
+    end(child);
+}
+
 /// A process may be gone when its mapping is heard of; its file is not.
 #[test]
 fn a_file_is_judged_of_a_process_that_has_ended() {
