@@ -396,7 +396,7 @@ async fn work(asker: Arc<Asker>, mut inbox: mpsc::Receiver<Question>, cache: Arc
                     let outcome = asker.ask(&question).await;
                     let (found, took) = (outcome.details.is_some(), begun.elapsed());
                     tracing::debug!(id = question.id, found, ?took, "asked about a container");
-                    cache.answer(question, outcome);
+                    cache.answer(&question, outcome);
                 });
             }
             Some(_) = asking.join_next() => {}
