@@ -74,7 +74,8 @@ fn is_above(path: &str) -> bool {
 /// The path in the v2 hierarchy, whatever it is worth on this host.
 pub(super) fn v2(proc_cgroup: &str) -> Option<&str> {
     let path = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(path.strip_suffix(" (deleted)").unwrap_or(path))
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    (!is_above(path)).then_some(path)
 }
 
 /// Where the cgroup v2 hierarchy is mounted with its root, from the text of `/proc/self/mountinfo`.
