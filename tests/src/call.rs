@@ -1,5 +1,7 @@
 //! The daemon's JSON line for a call, as it is promised.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::{
@@ -96,9 +98,14 @@ pub struct Container {
     pub id: String,
     pub name: Option<String>,
     pub image: Option<String>,
+    pub image_id: Option<String>,
     pub runtime: Option<String>,
     pub pod: Option<String>,
+    pub pod_uid: Option<String>,
     pub namespace: Option<String>,
+    pub workload: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl CallLine {

@@ -6,7 +6,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -68,6 +68,12 @@ impl Bundle {
         });
         fs::write(folder.path().join("config.json"), config.to_string())?;
         Ok(Self { folder, id: id.to_owned() })
+    }
+
+    /// Its root folder.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("rootfs")
     }
 
     /// Runs it, in a mount namespace that has the unified cgroup hierarchy where `crun` looks for it.

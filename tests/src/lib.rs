@@ -4,7 +4,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
-//! | [`client`], [`container`], [`proxy`] | curl, openssl, Python's SDKs; a container; nginx |
+//! | [`client`], [`proxy`] | curl, openssl, Python's SDKs; nginx |
+//! | [`container`], [`containerd`] | a container of crun's; containerd, with Kubernetes' interface |
 //! | [`golang`], [`rust`], [`server`] | clients and servers that are built here |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
@@ -19,6 +20,7 @@ pub mod client;
 pub mod collector;
 pub mod compare;
 pub mod container;
+pub mod containerd;
 pub mod daemon;
 pub mod golang;
 pub mod kubernetes;

@@ -15,12 +15,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 11] = [
+pub const NEEDS: [(&str, &str); 13] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/python3", "python3-venv"),
     ("/usr/sbin/nginx", "nginx"),
+    ("/usr/bin/containerd", "containerd"),
     ("/usr/bin/crun", "crun"),
+    ("/usr/bin/ctr", "containerd"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/mount", "mount"),

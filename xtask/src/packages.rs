@@ -38,6 +38,7 @@ pub(crate) const TEST: &[&str] = &[
 /// What only the tests start. Under systemd these packages start their servers, on ports 9090 and 8428: nothing
 /// that only wants to be shown something should have them installed.
 pub(crate) const TEST_ONLY: &[&str] = &[
+    "containerd",       // real pods
     "prometheus",       // a real server that scrapes the daemon, and `promtool`
     "victoria-metrics", // a store that others write to
 ];

@@ -71,6 +71,13 @@ fn is_above(path: &str) -> bool {
     path == "/.." || path.starts_with("/../")
 }
 
+/// The path in the v2 hierarchy, whatever it is worth on this host.
+pub(super) fn v2(proc_cgroup: &str) -> Option<&str> {
+    let path = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    (!is_above(path)).then_some(path)
+}
+
 /// Where the cgroup v2 hierarchy is mounted with its root, from the text of `/proc/self/mountinfo`.
 pub(super) fn v2_mount(mountinfo: &str) -> Option<PathBuf> {
     let mounts = mountinfo.lines().filter_map(|line| {
@@ -165,9 +172,16 @@ impl Paths {
         Some(std::os::unix::fs::MetadataExt::ino(&fs::metadata(directory).ok()?))
     }
 
+    /// Remembers a cgroup while it exists, so that its id says something when it is gone.
+    pub(super) fn remember(&mut self, path: &str) {
+        if let Some(id) = self.id(path) {
+            self.learn(id, path.to_owned());
+        }
+    }
+
     /// Remembers what was learnt elsewhere.
-    pub(super) fn learn(&mut self, id: u64, path: String) {
-        if self.known.len() >= self.limits.known {
+    fn learn(&mut self, id: u64, path: String) {
+        if self.known.len() >= self.limits.known && !self.known.contains_key(&id) {
             self.known.clear();
         }
         self.known.insert(id, path);
@@ -340,6 +354,13 @@ mod tests {
             // Not where the capability or the kernel's support is missing.
             assert_eq!(by_handle(&mount, id).unwrap_err().raw_os_error(), Some(libc::ESTALE));
         }
-        assert_eq!(Paths::new(Some(mount), Limits::default()).get(id), None);
+        assert_eq!(Paths::new(Some(mount.clone()), Limits::default()).get(id), None);
+
+        fs::create_dir(&dir).unwrap();
+        let mut paths = Paths::new(Some(mount), Limits::default());
+        let id = paths.id(&format!("/{name}")).unwrap();
+        paths.remember(&format!("/{name}"));
+        fs::remove_dir(&dir).unwrap();
+        assert_eq!(paths.get(id), Some(format!("/{name}")), "nobody had asked while it was there");
     }
 }

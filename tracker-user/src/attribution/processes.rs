@@ -427,6 +427,9 @@ impl Attribution {
         cgroups: Option<&str>,
         cgroup_id: Option<u64>,
     ) -> Origin {
+        if let Some(path) = cgroups.and_then(cgroup::v2) {
+            self.paths.remember(path);
+        }
         let cgroup = cgroups.and_then(cgroup::path);
         let cgroup = cgroup.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
         let mut container = cgroup.as_deref().and_then(|path| {

@@ -93,7 +93,7 @@ impl Cache {
     }
 
     /// Takes what asking came to. An old answer stands until there is a new one.
-    pub(super) fn answer(&self, question: Question, outcome: Outcome) {
+    pub(super) fn answer(&self, question: &Question, outcome: Outcome) {
         let Outcome { details, certain, failed } = outcome;
         let mut inner = self.lock();
         let Inner { entries, counters } = &mut *inner;
@@ -102,7 +102,7 @@ impl Cache {
             Some(_) => counters.answered += 1,
             None => counters.unknown += u64::from(!failed),
         }
-        let Some(entry) = entries.get_mut(&question) else { return };
+        let Some(entry) = entries.get_mut(question) else { return };
         entry.open = false;
         let now = Instant::now();
         if certain {
@@ -172,18 +172,18 @@ mod tests {
         let (first, known) = asked(&cache, "a");
         assert!(first && !known.settled, "the first answer is worth a moment");
         assert!(!asked(&cache, "a").0, "one question at a time");
-        cache.answer(question("a"), outcome(false, false));
+        cache.answer(&question("a"), outcome(false, false));
         let (again, known) = asked(&cache, "a");
         assert!(!again && known.settled, "nobody knows it, for now");
         wait(&cache, "a");
         let (again, known) = asked(&cache, "a");
         assert!(again && known.settled, "nobody waits for the second answer");
-        cache.answer(question("a"), outcome(true, true));
+        cache.answer(&question("a"), outcome(true, true));
         let (again, known) = asked(&cache, "a");
         assert!(!again && known.settled && known.details.is_some());
         wait(&cache, "a");
         assert!(asked(&cache, "a").0);
-        cache.answer(question("a"), outcome(false, false));
+        cache.answer(&question("a"), outcome(false, false));
         assert!(asked(&cache, "a").1.details.is_some(), "what was known stands");
     }
 
@@ -194,7 +194,7 @@ mod tests {
         for _ in 0..40 {
             wait(&cache, "a");
             assert!(asked(&cache, "a").0);
-            cache.answer(question("a"), outcome(false, false));
+            cache.answer(&question("a"), outcome(false, false));
             let next = cache.lock().entries[&question("a")].next;
             pauses.push(next.duration_since(Instant::now()).as_secs_f64().round() as u64);
         }
@@ -213,7 +213,7 @@ mod tests {
         let last = (10 * MAX_CONTAINERS - 1).to_string();
         assert!(!asked(&cache, &last).0, "the last is still there");
         // An answer for one that was forgotten has nowhere to go.
-        cache.answer(question("0"), outcome(true, true));
+        cache.answer(&question("0"), outcome(true, true));
         assert_eq!(cache.counters().containers, kept);
     }
 

@@ -61,8 +61,10 @@ mod tests {
 
     #[test]
     fn each_controller_leaves_its_mark() {
+        /// A pod's name, its labels, its workload.
+        type Row = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
         #[rustfmt::skip]
-        let rows: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+        let rows: &[Row] = &[
             ("web-7d4b9c6f5b-x2x7z", &[("pod-template-hash", "7d4b9c6f5b"), ("app", "web")], Some("deployment/web")),
             ("a-b-7d4b9c6f5b-x2x7z", &[("pod-template-hash", "7d4b9c6f5b")], Some("deployment/a-b")),
             // A ReplicaSet that somebody made by hand, with a label that belongs to something else.

@@ -282,6 +282,8 @@ impl Asker {
                 Err(_) => "no answer in time".to_owned(),
             };
             failed = true;
+            // In its words, which may be many.
+            let why: String = why.chars().take(200).collect();
             tracing::debug!(?runtime, why, "a container runtime was asked in vain");
         }
         Outcome { details: None, certain: false, failed }
@@ -390,8 +392,11 @@ async fn work(asker: Arc<Asker>, mut inbox: mpsc::Receiver<Question>, cache: Arc
             Some(question) = inbox.recv(), if asking.len() < MAX_ASKING => {
                 let (asker, cache) = (Arc::clone(&asker), Arc::clone(&cache));
                 asking.spawn(async move {
+                    let begun = tokio::time::Instant::now();
                     let outcome = asker.ask(&question).await;
-                    cache.answer(question, outcome);
+                    let (found, took) = (outcome.details.is_some(), begun.elapsed());
+                    tracing::debug!(id = question.id, found, ?took, "asked about a container");
+                    cache.answer(&question, outcome);
                 });
             }
             Some(_) = asking.join_next() => {}

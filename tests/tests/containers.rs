@@ -1,0 +1,161 @@
+//! Containers and pods by the names that people use, told by a real containerd.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, Result};
+use llm_tracker_tests::{
+    call::CallLine,
+    client,
+    compare::all_exact,
+    container::{Bundle, copy_program},
+    containerd::{Containerd, IMAGE},
+    daemon::Daemon,
+    scenario::Scenario,
+    standin::StandIn,
+};
+use serde_json::json;
+
+const POD_UID: &str = "0f4e0b1c-3c5e-4b1f-8a53-1c2d3e4f5a6b";
+
+/// A stand-in, a containerd that the daemon knows of, and a root folder for containers.
+struct Host {
+    standin: StandIn,
+    containerd: Containerd,
+    daemon: Daemon,
+    bundle: Bundle,
+}
+
+impl Host {
+    fn start() -> Result<Self> {
+        let standin = StandIn::start()?;
+        let containerd = Containerd::start()?;
+        let config = format!(
+            "[attribution]\n\
+             container_sockets = [\"containerd://{}\"]\n\
+             container_labels = [\"tier\"]\n\
+             [metrics]\n\
+             labels = [\"container_name\", \"image\", \"pod\", \"namespace\", \"workload\",\n\
+                       {{from = \"container_label:team\", name = \"team\"}}]\n",
+            containerd.socket().display()
+        );
+        let daemon = Daemon::start_with(&config, "info")?;
+        let bundle = Bundle::new("unused", &standin, &[])?;
+        copy_program(&bundle.root(), Path::new("/usr/bin/sleep"))?;
+        Ok(Self { standin, containerd, daemon, bundle })
+    }
+
+    /// A command that makes two calls: the first gives the daemon a moment with a libssl that it has never
+    /// seen. What matters is whose call the second is.
+    fn command(&self, model: &str) -> Vec<String> {
+        let url = format!("{}/v1/chat/completions", self.standin.url());
+        let first = Scenario { wait: Some(500), ..Scenario::new(1, 2) }.model();
+        let ca = ["--cacert".to_owned(), "/etc/ca.pem".to_owned()];
+        let mut command = vec!["/usr/bin/curl".to_owned()];
+        command.extend(client::curl_arguments(&url, &client::chat(&first)));
+        command.extend(ca.clone());
+        command.push("--next".to_owned());
+        command.extend(client::curl_arguments(&url, &client::chat(model)));
+        command.extend(ca);
+        command
+    }
+
+    fn call(&mut self, model: &str) -> Result<CallLine> {
+        let call =
+            self.daemon.wait_for(1, |call| call.model.as_deref() == Some(model))?.pop().context("no call")?;
+        all_exact(std::slice::from_ref(&call), &self.standin)?;
+        Ok(call)
+    }
+
+    /// The labels that say whose a call was, of its output tokens.
+    fn labels(&self, model: &str) -> Result<BTreeMap<String, String>> {
+        let metrics = self.daemon.metrics()?;
+        let labels = [("gen_ai_request_model", model), ("type", "output")];
+        Ok(metrics.select("llm_tokens_total", &labels).next().context("no tokens")?.labels.clone())
+    }
+}
+
+#[test]
+fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
+    let mut host = Host::start()?;
+    let model = Scenario::new(12, 34).tag("ctr").model();
+    let cgroup = host.containerd.cgroup("box");
+    let options = ["--cgroup", &cgroup, "--label", "team=red", "--label", "tier=front", "--label", "other=x"];
+    host.containerd.run("default", &options, &host.bundle.root(), "box", &host.command(&model))?;
+
+    let call = host.call(&model)?;
+    let container = call.container.context("no container")?;
+    assert_eq!((container.id.as_str(), container.name.as_deref()), ("box", Some("box")));
+    assert_eq!(container.runtime.as_deref(), Some("containerd"));
+    let picked = [("team", "red"), ("tier", "front")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(container.labels, BTreeMap::from(picked), "those that were picked, and no other");
+    assert_eq!(call.cgroup.as_deref(), Some(cgroup.as_str()));
+    assert_eq!(call.process.exe.as_deref(), Some("/usr/bin/curl"));
+    let labels = host.labels(&model)?;
+    assert_eq!((labels["container_name"].as_str(), labels["team"].as_str()), ("box", "red"));
+    host.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn what_kubernetes_writes_on_a_container_names_its_pod() -> Result<()> {
+    let mut host = Host::start()?;
+    let model = Scenario::new(12, 34).tag("labelled").model();
+    let id = "5f".repeat(32);
+    let cgroup = host.containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}/{id}"));
+    let uid = format!("io.kubernetes.pod.uid={POD_UID}");
+    let mut options = vec!["--cgroup", &cgroup];
+    for label in [
+        "io.kubernetes.container.name=app",
+        "io.kubernetes.pod.name=db-3",
+        "io.kubernetes.pod.namespace=shop",
+        &uid,
+        "statefulset.kubernetes.io/pod-name=db-3",
+    ] {
+        options.extend(["--label", label]);
+    }
+    host.containerd.run("k8s.io", &options, &host.bundle.root(), &id, &host.command(&model))?;
+
+    let container = host.call(&model)?.container.context("no container")?;
+    assert_eq!((container.id, container.name.as_deref()), (id, Some("app")));
+    assert_eq!(container.pod.as_deref(), Some("db-3"));
+    assert_eq!(container.pod_uid.as_deref(), Some(POD_UID));
+    assert_eq!(container.namespace.as_deref(), Some("shop"));
+    assert_eq!(container.workload.as_deref(), Some("statefulset/db"));
+    host.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_of_the_container_runtime_interface_has_all_its_names() -> Result<()> {
+    let mut host = Host::start()?;
+    host.containerd.import(&host.bundle.root())?;
+    let model = Scenario::new(12, 34).tag("pod").model();
+    let id = host.containerd.pod(
+        &host.standin,
+        &json!({
+            "name": "web-7d4b9c6f5b-x2x7z", "namespace": "shop", "uid": POD_UID,
+            "cgroup": host.containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}")),
+            "labels": {"pod-template-hash": "7d4b9c6f5b", "team": "red"},
+            "container": "app", "image": IMAGE, "command": host.command(&model),
+        }),
+    )?;
+
+    let container = host.call(&model)?.container.context("no container")?;
+    assert_eq!((container.id, container.name.as_deref()), (id, Some("app")));
+    assert_eq!(container.runtime.as_deref(), Some("containerd"));
+    assert_eq!(container.image.as_deref(), Some(IMAGE));
+    assert!(container.image_id.is_some_and(|id| id.starts_with("sha256:")));
+    assert_eq!(container.pod.as_deref(), Some("web-7d4b9c6f5b-x2x7z"));
+    assert_eq!(container.pod_uid.as_deref(), Some(POD_UID));
+    assert_eq!(container.namespace.as_deref(), Some("shop"));
+    assert_eq!(container.workload.as_deref(), Some("deployment/web"));
+    assert_eq!(container.labels, BTreeMap::from([("team".to_owned(), "red".to_owned())]));
+    let labels = host.labels(&model)?;
+    let label = |name: &str| labels[name].as_str();
+    assert_eq!(
+        ["container_name", "image", "pod", "namespace", "workload", "team"].map(label),
+        ["app", IMAGE, "web-7d4b9c6f5b-x2x7z", "shop", "deployment/web", "red"]
+    );
+    host.daemon.stop()?;
+    Ok(())
+}
