@@ -26,13 +26,13 @@ use serde_json::{Value, json};
 
 #[test]
 fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
-    let layout = packed::pack("image")?;
+    let image = packed::pack("image", unpacked)?;
     let manifests = resources(&deploy("kubernetes"))?;
     let _exclusive = machine::Exclusive::take()?;
     let _resident = daemon::resident()?;
     let standin = StandIn::start()?;
 
-    let pod = Pod::start(&layout, &manifests)?;
+    let pod = Pod::start(image, &manifests)?;
     pod.wait_until_ready()?;
     let model = Scenario::new(120, 45).cached(40).tag(format!("image{}", std::process::id())).model();
     for _ in 0..3 {
@@ -84,14 +84,8 @@ struct Pod {
 }
 
 impl Pod {
-    fn start(layout: &Path, manifests: &[Value]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("llm-tracker-pod-").tempdir()?;
-        let bundle = folder.path().join("bundle");
-        let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
-        let mut umoci = Command::new("/usr/bin/umoci");
-        umoci.args(["unpack", "--image", &image]).arg(&bundle);
-        output(umoci, LIMIT)?;
-
+    fn start(folder: tempfile::TempDir, manifests: &[Value]) -> Result<Self> {
+        let bundle = folder.path().join(BUNDLE);
         let spec = &of_kind(manifests, "DaemonSet")?["spec"]["template"]["spec"];
         let container = &spec["containers"][0];
         let mut config: Value = serde_json::from_str(&fs::read_to_string(bundle.join("config.json"))?)?;
@@ -138,6 +132,19 @@ impl Pod {
         self.service.signal("TERM")?;
         self.service.wait()?.success().map(drop)
     }
+}
+
+/// Where the image is unpacked to.
+const BUNDLE: &str = "bundle";
+
+/// A folder with the image as what a runtime takes.
+fn unpacked(layout: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("llm-tracker-pod-").tempdir()?;
+    let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
+    let mut umoci = Command::new("/usr/bin/umoci");
+    umoci.args(["unpack", "--image", &image]).arg(folder.path().join(BUNDLE));
+    output(umoci, LIMIT)?;
+    Ok(folder)
 }
 
 /// Gives the container what its pod says, and takes what it does not.
