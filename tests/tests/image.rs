@@ -42,7 +42,7 @@ fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
     let expected = [
         ("gen_ai_request_model", model.as_str()),
         ("process", "curl"),
-        ("container", ""),
+        ("user", "root"),
         // The node's own path of it, not the one that it has in the view of the daemon's container.
         ("cgroup", &own_cgroup()?),
     ];
@@ -155,6 +155,8 @@ fn configure(config: &mut Value, spec: &Value, container: &Value) -> Result<()> 
     arguments.extend(container["args"].as_array().context("no arguments")?.iter().cloned());
     process["args"] = json!(arguments);
     process["terminal"] = json!(false);
+    let environment = process["env"].as_array_mut().context("no environment")?;
+    environment.push(json!("LLM_TRACKER_METRICS_LABELS=[\"process\", \"user\", \"cgroup\"]"));
     process["user"]["uid"] = security["runAsUser"].clone();
     process["noNewPrivileges"] = json!(security["allowPrivilegeEscalation"] == false);
     // None of them may be raised on a host whose root is not allowed to.

@@ -79,8 +79,10 @@ fn systemd_starts_restarts_and_stops_it() -> Result<()> {
     booted.run("dpkg --install /package/2.deb")?;
     booted.run(ready)?;
     ensure!(main()? != first, "the old version is still running: {first}");
-    booted.run("systemctl reload-or-restart llm-tracker")?;
+    let second = main()?;
+    booted.run("systemctl reload llm-tracker")?;
     booted.run(ready)?;
+    ensure!(main()? == second, "it does not live through a reload");
     booted.run("dpkg --remove llm-tracker && ! pgrep -x llm-tracker")?;
     booted.run("dpkg --purge llm-tracker && ! systemctl cat llm-tracker")?;
     booted.power_off()
