@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS llm.calls
     cost_usd Nullable(Float64),
     process Tuple(pid UInt32, name String, exe String, uid UInt32, user String),
     cgroup String,
+    unit LowCardinality(String),
+    agent Tuple(name String, pid UInt32),
     container Tuple(id String, name String, image String, runtime String, pod String, namespace String)
 )
 ENGINE = MergeTree
@@ -46,6 +48,7 @@ SELECT
     container.namespace AS namespace,
     process.user AS user,
     process.name AS process,
+    agent.name AS agent,
     provider,
     model,
     count() AS calls,

@@ -242,7 +242,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Makes a file and waits until nobody else holds its lock. It is held until the file is closed.
-fn lock(path: &Path) -> Result<fs::File> {
+pub(crate) fn lock(path: &Path) -> Result<fs::File> {
     let file = fs::File::create(path)?;
     // SAFETY: a system call without pointers on a descriptor that is open.
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };

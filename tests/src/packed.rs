@@ -1,6 +1,6 @@
 //! What `cargo xtask` packs for operators.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -9,12 +9,14 @@ use crate::{child::Child, machine};
 /// How long packing may take where the tool for it has to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Packs the daemon under test with `cargo xtask KIND`; where the result is.
+/// Packs the daemon under test with `cargo xtask KIND`, and lets `take` have the result before anybody else
+/// packs another one in its place.
 ///
 /// # Errors
 ///
-/// Where it cannot be packed.
-pub fn pack(kind: &str) -> Result<PathBuf> {
+/// Where it cannot be packed, and what `take` says.
+pub fn pack<T>(kind: &str, take: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let _lock = machine::lock(&machine::target_folder().join(format!("{kind}.lock")))?;
     let root = machine::crate_folder().parent().context("the crate is in no workspace")?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(["xtask", kind]).env("LLM_TRACKER_BIN", machine::daemon_binary()?);
@@ -22,5 +24,5 @@ pub fn pack(kind: &str) -> Result<PathBuf> {
     // Its last line is what it has built.
     let last = packed.stderr.lines().last().unwrap_or_default();
     let file = last.trim_start().strip_prefix("Built ").with_context(|| packed.stderr.clone())?;
-    Ok(root.join(file))
+    take(&root.join(file))
 }

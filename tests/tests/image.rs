@@ -26,13 +26,13 @@ use serde_json::{Value, json};
 
 #[test]
 fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
-    let layout = packed::pack("image")?;
+    let image = packed::pack("image", unpacked)?;
     let manifests = resources(&deploy("kubernetes"))?;
     let _exclusive = machine::Exclusive::take()?;
     let _resident = daemon::resident()?;
     let standin = StandIn::start()?;
 
-    let pod = Pod::start(&layout, &manifests)?;
+    let pod = Pod::start(image, &manifests)?;
     pod.wait_until_ready()?;
     let model = Scenario::new(120, 45).cached(40).tag(format!("image{}", std::process::id())).model();
     for _ in 0..3 {
@@ -42,7 +42,7 @@ fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
     let expected = [
         ("gen_ai_request_model", model.as_str()),
         ("process", "curl"),
-        ("container", ""),
+        ("user", "root"),
         // The node's own path of it, not the one that it has in the view of the daemon's container.
         ("cgroup", &own_cgroup()?),
     ];
@@ -84,14 +84,8 @@ struct Pod {
 }
 
 impl Pod {
-    fn start(layout: &Path, manifests: &[Value]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("llm-tracker-pod-").tempdir()?;
-        let bundle = folder.path().join("bundle");
-        let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
-        let mut umoci = Command::new("/usr/bin/umoci");
-        umoci.args(["unpack", "--image", &image]).arg(&bundle);
-        output(umoci, LIMIT)?;
-
+    fn start(folder: tempfile::TempDir, manifests: &[Value]) -> Result<Self> {
+        let bundle = folder.path().join(BUNDLE);
         let spec = &of_kind(manifests, "DaemonSet")?["spec"]["template"]["spec"];
         let container = &spec["containers"][0];
         let mut config: Value = serde_json::from_str(&fs::read_to_string(bundle.join("config.json"))?)?;
@@ -140,6 +134,19 @@ impl Pod {
     }
 }
 
+/// Where the image is unpacked to.
+const BUNDLE: &str = "bundle";
+
+/// A folder with the image as what a runtime takes.
+fn unpacked(layout: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("llm-tracker-pod-").tempdir()?;
+    let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
+    let mut umoci = Command::new("/usr/bin/umoci");
+    umoci.args(["unpack", "--image", &image]).arg(folder.path().join(BUNDLE));
+    output(umoci, LIMIT)?;
+    Ok(folder)
+}
+
 /// Gives the container what its pod says, and takes what it does not.
 fn configure(config: &mut Value, spec: &Value, container: &Value) -> Result<()> {
     let security = &container["securityContext"];
@@ -148,6 +155,8 @@ fn configure(config: &mut Value, spec: &Value, container: &Value) -> Result<()> 
     arguments.extend(container["args"].as_array().context("no arguments")?.iter().cloned());
     process["args"] = json!(arguments);
     process["terminal"] = json!(false);
+    let environment = process["env"].as_array_mut().context("no environment")?;
+    environment.push(json!("LLM_TRACKER_METRICS_LABELS=[\"process\", \"user\", \"cgroup\"]"));
     process["user"]["uid"] = security["runAsUser"].clone();
     process["noNewPrivileges"] = json!(security["allowPrivilegeEscalation"] == false);
     // None of them may be raised on a host whose root is not allowed to.

@@ -1,11 +1,14 @@
 //! What `deploy/kubernetes` tells a cluster: rendered, held against the schemas, and against what the rules
 //! and the daemon rely on.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
+    child::output,
+    client::LIMIT,
     kubernetes::{of_kind, resources, valid},
+    machine,
     prometheus::deploy,
 };
 use serde_json::Value;
@@ -28,7 +31,7 @@ fn everything_fits_the_schemas() -> Result<()> {
     let kinds: Vec<_> = plain.iter().filter_map(|it| it["kind"].as_str()).collect();
     ensure!(kinds == ["Namespace", "ServiceAccount", "ConfigMap", "DaemonSet"], "{kinds:?}");
 
-    let all = with_components(&["prometheus-operator", "linux-before-6.6"])?;
+    let all = with_components(&["prometheus-operator", "cap-sys-admin"])?;
     let monitor = &of_kind(&all, "PodMonitor")?["spec"];
     let daemon_set = of_kind(&all, "DaemonSet")?;
     let pod = &daemon_set["spec"]["template"];
@@ -41,6 +44,13 @@ fn everything_fits_the_schemas() -> Result<()> {
     let capabilities = &container["securityContext"]["capabilities"]["add"];
     ensure!(capabilities.as_array().is_some_and(|it| it.contains(&"SYS_ADMIN".into())), "{capabilities}");
     Ok(())
+}
+
+#[test]
+fn the_daemon_takes_the_configuration() -> Result<()> {
+    let mut command = Command::new(machine::daemon_binary()?);
+    command.args(["run", "--check-config", "--config"]).arg(deploy("kubernetes/llm-tracker.toml"));
+    output(command, LIMIT).map(drop)
 }
 
 #[test]

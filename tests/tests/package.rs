@@ -16,8 +16,7 @@ const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/llm-tracker.se
 #[test]
 fn it_installs_upgrades_removes_and_purges() -> Result<()> {
     ensure!(machine::is_root(), "a package is installed by root");
-    let package = packed::pack("deb")?;
-    let machine = Machine::with(&package)?;
+    let machine = packed::pack("deb", Machine::with)?;
 
     let before = machine.run(LEFT)?;
     machine.run("dpkg --install /package/1.deb")?;
@@ -63,9 +62,8 @@ fn it_installs_upgrades_removes_and_purges() -> Result<()> {
 
 #[test]
 fn systemd_starts_restarts_and_stops_it() -> Result<()> {
-    let package = packed::pack("deb")?;
+    let Machine(overlay) = packed::pack("deb", Machine::with)?;
     let _exclusive = machine::Exclusive::take()?;
-    let Machine(overlay) = Machine::with(&package)?;
     let booted = Systemd::boot(&overlay)?;
 
     let ready =
@@ -81,8 +79,10 @@ fn systemd_starts_restarts_and_stops_it() -> Result<()> {
     booted.run("dpkg --install /package/2.deb")?;
     booted.run(ready)?;
     ensure!(main()? != first, "the old version is still running: {first}");
-    booted.run("systemctl reload-or-restart llm-tracker")?;
+    let second = main()?;
+    booted.run("systemctl reload llm-tracker")?;
     booted.run(ready)?;
+    ensure!(main()? == second, "it does not live through a reload");
     booted.run("dpkg --remove llm-tracker && ! pgrep -x llm-tracker")?;
     booted.run("dpkg --purge llm-tracker && ! systemctl cat llm-tracker")?;
     booted.power_off()

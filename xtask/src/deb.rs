@@ -61,9 +61,6 @@ fn stage(context: &Context, binary: &Path) -> anyhow::Result<()> {
     process::run("strip", Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
     let generated = folder.join("generated");
     process::run("llm-tracker generate", Command::new(binary).arg("generate").arg(generated))?;
-    // Files of packages are never under /usr/local.
-    let unit = fs::read_to_string(context.root().join("deploy/systemd/llm-tracker.service"))?;
-    fs::write(folder.join("llm-tracker.service"), unit.replace("/usr/local/bin/", "/usr/bin/"))?;
     Ok(fs::write(folder.join("changelog"), changelog(context)?)?)
 }
 
