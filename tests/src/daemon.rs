@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -70,9 +71,25 @@ impl Daemon {
     ///
     /// Where this machine or this user cannot run it, or it does not become ready.
     pub fn start_alone(exclusive: machine::Exclusive, config: &str, log_level: &str) -> Result<Self> {
+        Self::start_under(exclusive, config, log_level, |command, _| Ok(command))
+    }
+
+    /// The same by another command, made of the one that would start it; the folder is there for what that
+    /// needs, and everybody may write to it.
+    ///
+    /// # Errors
+    ///
+    /// Where this machine or this user cannot run it, or it does not become ready.
+    pub fn start_under(
+        exclusive: machine::Exclusive,
+        config: &str,
+        log_level: &str,
+        under: impl FnOnce(Command, &Path) -> Result<Command>,
+    ) -> Result<Self> {
         ensure!(machine::is_root(), "these tests load programs into the kernel: run them as root");
         let resident = resident()?;
         let folder = tempfile::Builder::new().prefix("llm-tracker-run-").tempdir()?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
         fs::write(folder.path().join("config.toml"), config)?;
         let metrics = free_address()?;
         let mut command = Command::new(machine::daemon_binary()?);
@@ -83,7 +100,7 @@ impl Daemon {
             .arg(metrics.to_string())
             .arg("--config")
             .arg(folder.path().join("config.toml"));
-        let child = Child::spawn(command, LIFE)?;
+        let child = Child::spawn(under(command, folder.path())?, LIFE)?;
         let mut daemon = Self { child, folder, metrics, _resident: resident, _exclusive: exclusive };
         daemon.wait_until_ready()?;
         Ok(daemon)
@@ -99,6 +116,15 @@ impl Daemon {
             thread::sleep(Duration::from_millis(20));
         }
         bail!("the daemon did not become ready; it said: {}", self.child.stderr()?)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// Where it has ended.
+    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
+        self.child.signal(signal)
     }
 
     /// Its process id.
@@ -226,13 +252,28 @@ impl Daemon {
     ///
     /// Where it does not.
     pub fn stop(self) -> Result<Stopped> {
+        self.end(libc::SIGTERM, |finished| finished.success().context("the daemon did not stop well"))
+    }
+
+    /// Kills it, so that it cannot take anything away itself, and requires that no program is left in the
+    /// kernel.
+    ///
+    /// # Errors
+    ///
+    /// Where one is.
+    pub fn kill(self) -> Result<Stopped> {
+        self.end(libc::SIGKILL, Ok)
+    }
+
+    fn end(self, signal: libc::c_int, good: impl FnOnce(Finished) -> Result<Finished>) -> Result<Stopped> {
         let Self { child, folder, metrics: _, _resident: resident, _exclusive: exclusive } = self;
         let programs = bpf::programs_of(child.pid())?;
         ensure!(!programs.is_empty(), "the daemon had no program in the kernel");
-        child.signal(libc::SIGTERM)?;
+        child.signal(signal)?;
         let begun = Instant::now();
-        let finished = child.wait()?.success().context("the daemon did not stop well")?;
-        ensure!(begun.elapsed() < STOP, "the daemon took {:?} to stop", begun.elapsed());
+        let finished = good(child.wait()?)?;
+        let took = begun.elapsed();
+        ensure!(took < STOP, "the daemon took {took:?} to stop");
         // The kernel frees programs a moment after their last user has gone.
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -244,7 +285,7 @@ impl Daemon {
             thread::sleep(Duration::from_millis(20));
         }
         drop(resident);
-        Ok(Stopped { finished, folder, exclusive })
+        Ok(Stopped { finished, took, folder, exclusive })
     }
 }
 
@@ -253,6 +294,8 @@ impl Daemon {
 pub struct Stopped {
     /// How it ended, and its log.
     pub finished: Finished,
+    /// How long that took.
+    pub took: Duration,
     folder: tempfile::TempDir,
     exclusive: machine::Exclusive,
 }

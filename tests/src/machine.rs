@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 13] = [
+pub const NEEDS: [(&str, &str); 14] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/python3", "python3-venv"),
@@ -29,6 +29,7 @@ pub const NEEDS: [(&str, &str); 13] = [
     ("/usr/bin/prometheus", "prometheus"),
     ("/usr/bin/promtool", "prometheus"),
     ("/usr/bin/victoria-metrics", "victoria-metrics"),
+    ("/usr/bin/systemd-analyze", "systemd"),
 ];
 
 /// What to type where a program is missing, as far as it is one of [`NEEDS`].

@@ -52,12 +52,22 @@ impl Prometheus {
     ///
     /// Where it is not installed or does not come up.
     pub fn start(target: SocketAddr) -> Result<Self> {
+        Self::start_with(target, "")
+    }
+
+    /// The same with more settings of the job, indented as they are in the example.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not installed or does not come up.
+    pub fn start_with(target: SocketAddr, job: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("llm-tracker-prometheus-").tempdir()?;
         let config = fs::read_to_string(deploy("prometheus/prometheus.yml"))?;
         let config = [
             ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
             ("evaluation_interval: 30s", "evaluation_interval: 1s".to_owned()),
             ("127.0.0.1:9435", target.to_string()),
+            ("    honor_labels: true\n", format!("    honor_labels: true\n{job}")),
             ("  - limits.yml", format!("  - {}", deploy("prometheus/limits.yml").display())),
             ("  - rules.yml", format!("  - {}", deploy("prometheus/rules.yml").display())),
             ("  - alerts.yml", format!("  - {}", deploy("prometheus/alerts.yml").display())),

@@ -1,4 +1,5 @@
-//! A throw-away certificate authority and one leaf for every name that the stand-in answers to.
+//! A throw-away certificate authority, one leaf for every name that the stand-in answers to, and one for a
+//! client.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -60,10 +61,17 @@ impl Identity {
         let key = KeyPair::generate()?;
         let leaf = leaf.signed_by(&key, &issuer)?;
 
+        let mut client = CertificateParams::new(vec!["client.example".to_owned()])?;
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_key = KeyPair::generate()?;
+        let client = client.signed_by(&client_key, &issuer)?;
+
         let directory = tempfile::Builder::new().prefix("llm-tracker-tls-").tempdir()?;
         fs::write(directory.path().join("ca.pem"), authority_pem)?;
         fs::write(directory.path().join("leaf.pem"), leaf.pem())?;
         fs::write(directory.path().join("leaf.key"), key.serialize_pem())?;
+        fs::write(directory.path().join("client.pem"), client.pem())?;
+        fs::write(directory.path().join("client.key"), client_key.serialize_pem())?;
         let names = NAMES.iter().filter(|name| !name.starts_with("127.")).copied().collect::<Vec<_>>();
         fs::write(directory.path().join("hosts"), format!("127.0.0.1 {}\n", names.join(" ")))?;
         // Clients of another user have to read the authority.
@@ -98,6 +106,18 @@ impl Identity {
     #[must_use]
     pub fn key(&self) -> PathBuf {
         self.directory.path().join("leaf.key")
+    }
+
+    /// The client's certificate, for a server that asks for one.
+    #[must_use]
+    pub fn client_certificate(&self) -> PathBuf {
+        self.directory.path().join("client.pem")
+    }
+
+    /// Its private key.
+    #[must_use]
+    pub fn client_key(&self) -> PathBuf {
+        self.directory.path().join("client.key")
     }
 
     /// A hosts file in which every name of the leaf is loopback.

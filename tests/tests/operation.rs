@@ -282,3 +282,49 @@ fn a_second_daemon_beside_the_first() -> Result<()> {
     first.stop()?;
     Ok(())
 }
+
+#[test]
+fn a_configuration_is_checked_and_shown() -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    let path = file.path().to_str().context("not UTF-8")?;
+    fs::write(file.path(), "[metrics]\nmax_series = 77\n")?;
+    run(&["run", "--config", path, "--check-config"])?.success()?;
+    let shown = run(&["config", "show", "--config", path])?.success()?.stdout;
+    ensure!(shown.contains(&format!("metrics.max_series = 77  # {path}:2\n")), "{shown}");
+    let json = run(&["config", "show", "--json", "--config", path])?.success()?.stdout;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    assert_eq!(json["metrics.listen"]["source"], "default");
+    fs::write(file.path(), "[metrics]\nmax_serie = 77\n")?;
+    complains(
+        &run(&["run", "--config", path, "--check-config"])?,
+        1,
+        &["line 2", "did you mean `max_series`?"],
+    )?;
+    fs::write(file.path(), "[metrics]\nweb_config = \"/nonexistent/web.yml\"\n")?;
+    complains(&run(&["run", "--config", path, "--check-config"])?, 1, &["/nonexistent/web.yml"])
+}
+
+#[test]
+fn the_environment_and_logs_for_programs() -> Result<()> {
+    let mut command = Command::new(machine::daemon_binary()?);
+    command
+        .args(["--log-format", "json", "run", "--check-config"])
+        .env("LLM_TRACKER_METRICS_LISTEN", "nowhere");
+    let finished = Child::spawn(command, Duration::from_secs(30))?.wait()?;
+    complains(&finished, 1, &["LLM_TRACKER_METRICS_LISTEN", "metrics.listen"])?;
+    let _exclusive = Exclusive::take()?;
+    let address = free_address()?;
+    let mut command = Command::new(machine::daemon_binary()?);
+    command
+        .env("LLM_TRACKER_METRICS_LISTEN", address.to_string())
+        .env("LLM_TRACKER_LOG_FORMAT", "json")
+        .arg("run");
+    let daemon = Child::spawn(command, LIMIT)?;
+    wait_until_ready(&daemon, address)?;
+    daemon.signal(libc::SIGTERM)?;
+    for line in daemon.wait()?.success()?.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line)?;
+        ensure!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
+    Ok(())
+}

@@ -29,7 +29,7 @@ pub(crate) const TEST: &[&str] = &[
     "openssl",      // a client, and throw-away certificates
     "procps",       // `pgrep`
     "python3-venv", // the providers' Python SDKs, in an environment of their own
-    "systemd",      // as the first process of a container
+    "systemd",      // as the first process of a container, and its tools, which judge the unit
     "util-linux",   // `unshare`, `setpriv`
     "wget",         // a client of GnuTLS
     "xz-utils",     // symbols compressed as Fedora does

@@ -17,12 +17,17 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     nearest(word, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
 }
 
-/// What was meant, from a message of serde's: "unknown field `a`, expected one of `b`, `c`". So the
-/// advice is the same at every depth, and for names as for values.
-pub(super) fn from_message(message: &str) -> String {
+/// A message of serde's with what was meant: "unknown field `a`, expected one of `b`, `c`" tells. So the
+/// advice is the same at every depth, and for names as for values. A text that is of the wrong type is left
+/// out: it may be a secret.
+pub(super) fn explain(message: &str) -> String {
     let words = || message.split('`').skip(1).step_by(2);
-    if !message.starts_with("unknown ") {
-        return String::new();
+    if message.starts_with("unknown ") {
+        let meant = words().next().map(|wrong| did_you_mean(wrong, words().skip(1)));
+        return format!("{message}{}", meant.unwrap_or_default());
     }
-    words().next().map(|wrong| did_you_mean(wrong, words().skip(1))).unwrap_or_default()
+    match (message.split_once(" string \""), message.rsplit_once("\", expected")) {
+        (Some((before, _)), Some((_, after))) => format!("{before} string, expected{after}"),
+        _ => message.to_owned(),
+    }
 }

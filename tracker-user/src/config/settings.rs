@@ -109,15 +109,17 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not what it should be; the message has line and column.
-    #[error("the configuration {path} is not valid: {source}{hint}")]
+    /// The file is not what it should be.
+    #[error("the configuration {path} is not valid: line {line}, column {column}: {why}")]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-        /// What may have been meant.
-        hint: String,
+        /// Where, from 1.
+        line: usize,
+        /// Where in the line, from 1.
+        column: usize,
+        /// What is wrong, and what may have been meant. No value, and not the line: there may be a secret in it.
+        why: String,
     },
     /// A variable or a flag has a value that cannot be.
     #[error("{from} does not fit {key}: {why}")]
@@ -247,10 +249,14 @@ fn defaults() -> Vec<Entry> {
 }
 
 fn read_file(path: &Path, text: &str, entries: &mut [Entry]) -> Result<(), ConfigError> {
-    let wrong = |source: toml::de::Error| ConfigError::Parse {
-        path: path.to_owned(),
-        hint: hint::from_message(source.message()),
-        source: Box::new(source),
+    let wrong = |error: toml::de::Error| {
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+        ConfigError::Parse {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+            why: hint::explain(error.message()),
+        }
     };
     // All that can be wrong has its place in the text, which only this knows.
     toml::from_str::<Config>(text).map_err(wrong)?;
@@ -324,7 +330,7 @@ fn value(text: String, default: Option<&Value>) -> Value {
 /// Puts a value over what is there, if it can be one of that key.
 fn set(entries: &mut [Entry], key: &str, value: Value, source: Source) -> Result<(), ConfigError> {
     if let Err(error) = Config::deserialize(insert(Table::new(), key, value.clone())) {
-        let why = format!("{}{}", error.message(), hint::from_message(error.message()));
+        let why = hint::explain(error.message());
         return Err(ConfigError::Value { from: source, key: key.to_owned(), why });
     }
     if let Some(entry) = entries.iter_mut().find(|entry| entry.key == key) {

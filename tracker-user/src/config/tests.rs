@@ -87,7 +87,8 @@ fn flags_go_over_the_environment_over_the_file() {
 fn every_key_has_a_variable() {
     for entry in settings("", &[], &[]).unwrap().entries() {
         let text = match &entry.value {
-            None => "/some/file".to_owned(),
+            // An address, where one is wanted, and a path elsewhere.
+            None => "http://127.0.0.1:4318".to_owned(),
             Some(toml::Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
         };
@@ -170,4 +171,14 @@ fn what_is_secret_is_not_shown() {
     for shown in [settings.to_string(), settings.to_json().to_string()] {
         assert!(shown.contains("authorization") && !shown.contains("hush"), "{shown}");
     }
+}
+
+#[test]
+fn a_mistake_does_not_repeat_what_may_be_secret() {
+    for text in ["[otlp]\nheaders = \"sk-secret\"\n", "[otlp]\nheaders = {a = \"sk-secret\" b}\n"] {
+        let error = load(text).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("sk-secret"), "{error}");
+    }
+    let error = settings("", &[("LLM_TRACKER_OTLP_HEADERS", "sk-secret")], &[]).unwrap_err().to_string();
+    assert!(error.contains("otlp.headers") && !error.contains("sk-secret"), "{error}");
 }

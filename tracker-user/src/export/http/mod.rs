@@ -6,6 +6,7 @@
 
 mod auth;
 mod patience;
+mod peers;
 mod tls;
 mod web_config;
 
@@ -46,6 +47,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Format, PrometheusSink, Sample};
 use auth::Answer;
 use patience::Patience;
+use peers::Peers;
 use web_config::Loaded;
 pub use web_config::{WebConfig, WebConfigError};
 
@@ -87,7 +89,7 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Who may ask, and over TLS how.
     pub web: Arc<WebConfig>,
-    /// Connections at one time; more are closed at once.
+    /// Connections at one time, of which one stranger has a quarter at most; more are closed at once.
     pub max_connections: usize,
 }
 
@@ -194,6 +196,7 @@ impl HttpServer {
     ) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let room = Arc::new(Semaphore::new(self.max_connections));
+        let peers = Peers::new(self.max_connections);
         let refused = count_refused(&metrics);
         let site = Arc::new(Site { metrics, ready, web: self.web, pages: Semaphore::new(PAGES) });
         let (closing, closed) = watch::channel(());
@@ -207,15 +210,16 @@ impl HttpServer {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                Ok((stream, peer)) => {
+                    let place = peers.enter(peer.ip());
+                    let (Ok(permit), Some(place)) = (Arc::clone(&room).try_acquire_owned(), place) else {
                         refused.fetch_add(1, Ordering::Relaxed);
                         continue;
                     };
                     let (site, closed) = (Arc::clone(&site), closed.clone());
                     connections.spawn(async move {
                         handshake(stream, site, closed).await;
-                        drop(permit);
+                        drop((permit, place));
                     });
                 }
                 // Out of descriptors, most likely: trying again at once would only burn CPU.
