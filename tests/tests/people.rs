@@ -333,8 +333,7 @@ fn ignored_by_host() -> Result<()> {
     let model = Scenario::new(3, 4).tag("ignored-marker").model();
     for _ in 0..3 {
         let body = client::messages(&model, false);
-        let mut curl =
-            client::curl_by_real_name(&host.standin, "llm.ignored.example", "/v1/messages", &body);
+        let mut curl = client::curl_by_real_name(&host.standin, "llm.ignored.example", "/v1/messages", &body);
         curl.arg("--insecure");
         run(curl)?;
     }
