@@ -92,8 +92,15 @@ impl Daemon {
     /// # Errors
     /// Where the log cannot be read.
     pub fn events_with(&self, texts: &[&str]) -> Result<usize> {
-        let events = std::fs::read_to_string(self.directory.path().join("events"))?;
-        Ok(events.lines().filter(|line| texts.iter().all(|text| line.contains(text))).count())
+        Ok(self.events()?.lines().filter(|line| texts.iter().all(|text| line.contains(text))).count())
+    }
+
+    /// Its event log.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn events(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.directory.path().join("events"))?)
     }
 
     /// Its metrics at this moment.

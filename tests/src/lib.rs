@@ -15,6 +15,7 @@
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
 pub mod call;
+pub mod cgroup;
 pub mod child;
 pub mod client;
 pub mod collector;

@@ -25,6 +25,7 @@ const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark { name: "attach", about: "How many first calls of new libraries are seen, and how soon" },
     Benchmark { name: "scan", about: "What it costs to look at a host with 2,000 processes" },
+    Benchmark { name: "churn", about: "Whether calls are named rightly where processes come and go" },
     Benchmark { name: "decode", about: "MB/s of recorded exchanges through stream and provider" },
     Benchmark { name: "scrape", about: "What the metrics page costs, with 10,000 series" },
     Benchmark { name: "memory", about: "The daemon's memory and CPU, idle and per open connection" },

@@ -27,7 +27,7 @@ pub struct Filter {
     /// The name or the id.
     user: Option<Pattern>,
     cgroup: Option<Pattern>,
-    /// The id.
+    /// The id or the name.
     container: Option<Pattern>,
     unit: Option<Pattern>,
     /// The path, or without a slash the file's name.
@@ -84,7 +84,6 @@ impl Filter {
         }
         if cgroup.is_some() || container.is_some() || unit.is_some() {
             let known = origin.cgroup.is_some();
-            let container_id = origin.container.as_ref().map(|container| container.id.as_str());
             let text = |pattern: &Option<Pattern>, text: Option<&str>| {
                 pattern.as_ref().map_or(Some(true), |pattern| {
                     // A process in a known cgroup has what that says, and nothing else.
@@ -94,7 +93,7 @@ impl Filter {
             if fits != Some(false) {
                 basis.cgroup = true;
                 fits = both(fits, text(cgroup, origin.cgroup.as_deref()));
-                fits = both(fits, text(container, container_id));
+                fits = both(fits, container.as_ref().map_or(Some(true), |it| container_fits(it, origin)));
                 fits = both(fits, text(unit, origin.unit.as_deref()));
             }
         }
@@ -121,6 +120,15 @@ fn user_fits(pattern: &Pattern, origin: &Origin) -> Holds {
         return Some(true);
     }
     origin.process.user.as_deref().map(|user| pattern.fits(user))
+}
+
+/// An id or a name. A name that is not known may come.
+fn container_fits(pattern: &Pattern, origin: &Origin) -> Holds {
+    let Some(container) = &origin.container else { return origin.cgroup.is_some().then_some(false) };
+    if pattern.fits(&container.id) {
+        return Some(true);
+    }
+    container.name.as_deref().map(|name| pattern.fits(name))
 }
 
 fn both(one: Holds, other: Holds) -> Holds {
@@ -196,7 +204,11 @@ mod tests {
                 user: Some("ada".to_owned()),
             },
             cgroup: Some("/system.slice/docker-abc.scope".to_owned()),
-            container: Some(Container { id: "abc".to_owned(), ..Container::default() }),
+            container: Some(Container {
+                id: "abc".to_owned(),
+                name: Some("web".to_owned()),
+                ..Container::default()
+            }),
             unit: Some("docker-abc.scope".to_owned()),
             ..Origin::default()
         }
@@ -213,6 +225,7 @@ mod tests {
             ("user = \"1000\"", USER),
             ("cgroup = \"/system.slice/*\"", CGROUP),
             ("container = \"ab*\"", CGROUP),
+            ("container = \"web\"", CGROUP),
             ("unit = \"docker-*.scope\"", CGROUP),
             ("exe = \"python3*\"", EXE),
             ("exe = \"/usr/bin/*\"", EXE),
@@ -284,6 +297,12 @@ mod tests {
         origin.process.user = None;
         assert_eq!(decide(&filters, &origin, None), Decision::Open);
         assert_eq!(decide_finally(&filters, &origin, None), Action::Ignore);
+
+        let filters = self::filters("[[filter]]\naction = \"ignore\"\ncontainer = \"web\"\n");
+        let mut origin = ada();
+        origin.container.as_mut().unwrap().name = None;
+        assert_eq!(decide(&filters, &origin, None), Decision::Open);
+        assert_eq!(decide_finally(&filters, &origin, None), Action::Watch);
     }
 
     #[test]

@@ -207,11 +207,10 @@ impl Attribution {
         }
         // An exec may have been over before it could be read, or only a zombie was left to read.
         self.fill_in(pid, opened);
-        let mut origin = self.origin(pid, opened.cgroup_id);
-        if self.agents.is_some() {
-            self.add_agent(Arc::make_mut(&mut origin), opened.at);
-        }
-        origin
+        let mut origin = Origin::clone(&self.origin(pid, opened.cgroup_id));
+        self.add_agent(&mut origin, opened.at);
+        self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
+        Arc::new(origin)
     }
 
     /// Says for whom it works; whether more may be known soon.
@@ -275,8 +274,11 @@ impl Attribution {
     }
 
     /// What is known of a process that was there when it was last looked at.
-    pub(crate) fn living(&self, pid: u32) -> Option<&Arc<Origin>> {
-        self.entries.get(&pid).filter(|entry| entry.gone.is_none()).map(|entry| &entry.origin)
+    pub(crate) fn living(&self, pid: u32) -> Option<Origin> {
+        let entry = self.entries.get(&pid).filter(|entry| entry.gone.is_none())?;
+        let mut origin = Origin::clone(&entry.origin);
+        self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
+        Some(origin)
     }
 
     /// All of which that is so.

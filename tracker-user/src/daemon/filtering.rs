@@ -59,7 +59,7 @@ impl Filtering {
             return;
         }
         let Some(origin) = attribution.living(pid) else { return };
-        let Decision::Made(Action::Ignore, basis) = decide(&self.now, origin, None) else {
+        let Decision::Made(Action::Ignore, basis) = decide(&self.now, &origin, None) else {
             return verdicts.watch(Scope::Process(pid));
         };
         let cgroup = || attribution.cgroup_id(origin.cgroup.as_deref()?);
@@ -76,5 +76,76 @@ impl Filtering {
         if scope == Scope::Process(pid) && !attribution.is_unchanged(pid) {
             verdicts.watch(scope);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attribution,
+        capture::{ConnectionId, Verdict},
+    };
+
+    /// What the kernel side would ignore.
+    #[derive(Default)]
+    struct Table(Vec<Scope>);
+
+    impl SetVerdict for Table {
+        fn set(&mut self, _: ConnectionId, _: Verdict) {}
+
+        fn ignore(&mut self, scope: Scope) {
+            self.0.push(scope);
+        }
+
+        fn watch(&mut self, scope: Scope) {
+            self.0.retain(|known| *known != scope);
+        }
+
+        fn watch_all(&mut self) {
+            self.0.clear();
+        }
+    }
+
+    fn filters(text: &str) -> Vec<Filter> {
+        let config: crate::config::Config = toml::from_str(text).unwrap();
+        config.filter
+    }
+
+    fn ignore(condition: &str) -> Vec<Filter> {
+        filters(&format!("[[filter]]\naction = \"ignore\"\n{condition}\n"))
+    }
+
+    #[test]
+    fn the_kernel_side_is_told_of_all_who_have_in_common_what_decided() {
+        let pid = std::process::id();
+        let mut attribution = Attribution::new(attribution::Config::default());
+        attribution.observe(pid);
+        let me = attribution.living(pid).unwrap();
+        let (uid, cgroup) = (me.process.uid.unwrap(), me.cgroup.unwrap());
+        let exe = me.process.exe.unwrap();
+        let by_cgroup = attribution.cgroup_id(&cgroup).map_or(Scope::Process(pid), Scope::Cgroup);
+
+        let source = Filters::default();
+        let mut filtering = Filtering::new(source.clone());
+        let mut table = Table::default();
+        for (condition, scope) in [
+            (format!("user = \"{uid}\""), Some(Scope::User(uid))),
+            (format!("cgroup = \"{cgroup}\""), Some(by_cgroup)),
+            (format!("exe = \"{exe}\""), Some(Scope::Process(pid))),
+            (format!("exe = \"{exe}\"\nuser = \"{uid}\""), Some(Scope::Process(pid))),
+            (String::new(), Some(Scope::Process(pid))),
+            ("exe = \"no-such-program\"".to_owned(), None),
+            ("host = \"*\"".to_owned(), None),
+        ] {
+            source.set(ignore(&condition));
+            assert!(filtering.refresh(&attribution, &mut table), "{condition}");
+            assert_eq!(table.0, Vec::from_iter(scope), "{condition}");
+            assert!(!filtering.refresh(&attribution, &mut table), "nothing was set since");
+        }
+        attribution.gone(pid);
+        source.set(ignore(""));
+        assert!(filtering.refresh(&attribution, &mut table));
+        assert_eq!(table.0, [], "it is gone");
     }
 }

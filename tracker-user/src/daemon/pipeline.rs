@@ -461,7 +461,8 @@ impl<V: SetVerdict> Pipeline<V> {
         let Record { call, origin, .. } = record;
         if self.filters.are_finally_ignored(origin, call.server_address.as_deref()) {
             self.counters.filtered_calls += 1;
-            return;
+            // A name may have come late: then it is there for the next ones.
+            return self.filters.screen(&self.attribution, origin.process.pid, &mut self.verdicts);
         }
         self.unknown_hosts.count(call.provider, call.server_address.as_deref());
         for sink in &self.sinks {

@@ -99,13 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_leaves_the_old_gateways() {
+    fn a_mistake_leaves_the_old_gateways_and_filters() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
         let catalog = Arc::new(Catalog::new());
+        let filters = Filters::default();
         let live = Live {
             catalog: Arc::clone(&catalog),
-            filters: Filters::default(),
+            filters: filters.clone(),
             log: log::build(LogConfig::default()).1,
         };
         let mut reload = Reload { running: sources.read().unwrap(), sources, live };
@@ -124,6 +125,12 @@ mod tests {
         assert_eq!(interest(""), Interest::Unrelated);
         assert_eq!(interest(good), Interest::Call);
         assert_eq!(interest("[[gateway]]\nname = 1\n"), Interest::Call);
+        let filter = "[[filter]]\naction = \"ignore\"\nuser = \"ada\"\n";
+        assert_eq!(interest(&format!("{good}{filter}")), Interest::Call);
+        assert_eq!(filters.get().len(), 1);
+        assert_eq!(interest("[[filter]]\nuser = \"ada\"\n"), Interest::Call);
+        assert_eq!(filters.get().len(), 1);
         assert_eq!(interest(""), Interest::Unrelated);
+        assert!(filters.get().is_empty());
     }
 }

@@ -13,7 +13,7 @@ use std::{collections::HashSet, time::Duration};
 
 use guess::{right as a_right_guess_is_verified, wrong as a_wrong_guess_is_refuted};
 use harness::{Capture, Probes, Run, pattern, skip_without_bpf};
-use llm_tracker::capture::{CaptureEvent, ConnectionId, Direction, KernelConfig, Verdict};
+use llm_tracker::capture::{CaptureEvent, ConnectionId, Direction, KernelConfig, Scope, Verdict};
 
 /// Runs each test once for each way to attach probes.
 macro_rules! by_each_attachment {
@@ -53,6 +53,7 @@ by_each_attachment! {
     what_a_full_ring_loses_is_counted_to_the_byte,
     what_is_past_the_cap_is_counted_to_the_byte,
     an_ignored_connection_is_not_heard_of_again,
+    what_is_ignored_by_user_or_cgroup_is_never_heard_of,
     a_call_that_never_returns_ends_its_connection,
     the_kernel_side_says_what_went_wrong_when_asked,
     a_call_on_another_connection_inside_a_call_ends_that_one,
@@ -217,7 +218,36 @@ fn an_ignored_connection_is_not_heard_of_again() {
     assert_eq!(run.delivered_on(ignored, Direction::Write), 1000);
     assert_eq!(run.delivered_on(captured, Direction::Read), 3000);
     assert_eq!(run.closed(), vec![captured]);
-    assert_eq!(capture.counters().calls - before, 2 + 1, "one call found out, the next did nothing");
+    assert_eq!(capture.counters().calls - before, 2, "what is ignored is not counted");
+}
+
+fn what_is_ignored_by_user_or_cgroup_is_never_heard_of() {
+    let Some(mut capture) = skip_without_bpf(Capture::start(Probes::Internal, &KernelConfig::default()))
+    else {
+        return;
+    };
+    let first = capture.run(&["exchange", "1000", "plain"]);
+    first.check_complete();
+    let Some(CaptureEvent::Opened(opened)) =
+        first.events.iter().find(|event| matches!(event, CaptureEvent::Opened(_)))
+    else {
+        panic!("nothing was opened");
+    };
+    for (number, scope) in [Scope::User(opened.uid), Scope::Cgroup(opened.cgroup_id)].into_iter().enumerate()
+    {
+        let before = capture.counters();
+        capture.verdicts.ignore(scope).expect("a place in the table");
+        let run = capture.run(&["exchange", "100000", "plain"]);
+        let after = capture.counters();
+        assert_eq!((run.connections(), run.closed(), run.delivered()), (vec![], vec![], 0), "{scope:?}");
+        assert_eq!(after.filtered, 2 * (number as u64 + 1), "both ends: {scope:?}");
+        assert_eq!((after.calls, after.bytes), (before.calls, before.bytes), "{scope:?}");
+        capture.verdicts.watch(scope).expect("it goes");
+        capture.run(&["exchange", "1000", "plain"]).check_complete();
+    }
+    capture.verdicts.ignore(Scope::User(opened.uid)).expect("a place in the table");
+    capture.verdicts.watch_all().expect("all go");
+    capture.run(&["exchange", "1000", "plain"]).check_complete();
 }
 
 fn a_call_that_never_returns_ends_its_connection() {
