@@ -28,7 +28,7 @@
 
 use std::collections::BTreeSet;
 
-use super::elf::{Architecture, Image};
+use super::elf::Image;
 use super::probe::{self, Need};
 use super::search::Search;
 use super::strings::{Stands, Text};
@@ -153,9 +153,6 @@ impl Locator for ByErrorSite {
 
 fn plan(search: &Search<'_>, files: &[u64]) -> Result<HookPlan, Reason> {
     let image = search.image();
-    if image.architecture() != Architecture::X86_64 {
-        return Err(Reason::NotLocated("no search in code of this architecture"));
-    }
     let mut found: Vec<(&Anchor, u64)> = Vec::new();
     for (start, walk) in search.functions_taking(files)? {
         let reasons = reasons(&walk, files);
@@ -216,7 +213,7 @@ fn hook(
     address: u64,
 ) -> Option<Hook> {
     let need = if kind == HookKind::Free { Need::FirstArgument } else { Need::Arguments };
-    let point = probe::cheapest(&image.code(address, probe::MAX_CODE), address, need)?;
+    let point = probe::point(image, address, need)?;
     let (entry_offset, _) = image.code_offset(address.checked_add(point.offset)?)?;
     let returns = match kind {
         // What is decrypted is there in the end; what is encrypted, in its place, is not.
