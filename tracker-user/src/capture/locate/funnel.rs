@@ -18,7 +18,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Instruct
 
 use super::elf::Image;
 use super::symbols::Symbol;
-use super::values::{Registers, Value};
+use super::values::{Machine as _, Value, X86_64 as Registers};
 
 /// Instructions followed in one function; the variants have a few dozen.
 const MAX_STEPS: usize = 512;
@@ -122,7 +122,7 @@ fn calls(image: &Image<'_>, address: u64, size: u64, count: Count) -> BTreeSet<F
                 }
             };
             match instruction.flow_control() {
-                FlowControl::Next => registers.step(&instruction, &mut info),
+                FlowControl::Next => registers.run(&instruction, &mut info),
                 FlowControl::Call => {
                     reaches(&registers);
                     registers.returned();

@@ -120,16 +120,23 @@ const LOCATORS: [&dyn Locator; 7] = [
 #[must_use]
 pub fn locate(source: &dyn Source) -> Vec<Located> {
     let Ok(image) = Image::parse(source) else { return Vec::new() };
+    let mut found = find(&image);
     let foreign = Architecture::HOST != Some(image.architecture());
-    let search = Search::new(&image, LOCATORS.iter().flat_map(|locator| locator.texts()));
+    for located in found.iter_mut().filter(|located| foreign && located.plan.is_ok()) {
+        located.plan = Err(Reason::ForeignMachine);
+    }
+    found
+}
+
+/// The same in any file that is understood, whether it runs on this machine or another.
+#[must_use]
+pub fn find(image: &Image<'_>) -> Vec<Located> {
+    let search = Search::new(image, LOCATORS.iter().flat_map(|locator| locator.texts()));
     let mut found: Vec<Located> = Vec::new();
     for locator in LOCATORS {
         if !found.iter().any(|known| known.plan.is_ok() && locator.repeats(known.stack)) {
             found.extend(locator.locate(&search));
         }
-    }
-    for located in found.iter_mut().filter(|located| foreign && located.plan.is_ok()) {
-        located.plan = Err(Reason::ForeignMachine);
     }
     found
 }

@@ -12,7 +12,7 @@ use super::search::Search;
 use super::strings::{Stands, Text};
 use super::values::Value;
 use super::walk::Walk;
-use super::{Architecture, Located, Locator, Reason};
+use super::{Located, Locator, Reason};
 use crate::capture::{Direction, HookKind, HookPlan, Transferred, Trust};
 
 const STACK: &str = "openssl";
@@ -74,9 +74,6 @@ impl Locator for ByErrorReport {
 
 fn plan(search: &Search<'_>, [reads, writes, files]: [&[u64]; 3]) -> Result<HookPlan, Reason> {
     let image = search.image();
-    if image.architecture() != Architecture::X86_64 {
-        return Err(Reason::NotLocated("no search in code of this architecture"));
-    }
     let functions = search.functions_taking(&[reads, writes, files].concat())?;
     let mut hooks = Vec::new();
     for (function, names) in [(READ, reads), (WRITE, writes)] {

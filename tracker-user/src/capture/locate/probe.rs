@@ -49,11 +49,7 @@ pub(super) fn hook(
         HookKind::Transfer(_) => Need::Call,
         HookKind::Begin | HookKind::Free => Need::FirstArgument,
     };
-    let point = match image.architecture() {
-        Architecture::X86_64 => cheapest(&image.code(address, MAX_CODE), address, need)?,
-        // Without a disassembler, the entry.
-        Architecture::Aarch64 => Point { offset: 0, emulated: false },
-    };
+    let point = point(image, address, need)?;
     let (entry_offset, _) = image.code_offset(address.checked_add(point.offset)?)?;
     Some(Hook {
         kind,
@@ -68,6 +64,27 @@ pub(super) fn hook(
         transferred,
         emulated: point.emulated,
     })
+}
+
+/// The cheapest place in a function; `None` where there is none.
+///
+/// On 64-bit ARM that is always its first instruction. The return address is in a register there, and to follow a
+/// return the kernel replaces it: a later instruction may come when the register was stored or, with pointer
+/// authentication, signed. The kernel simulates branches and what makes addresses, and takes a second exception for
+/// all others (`arm_probe_decode_insn` in `arch/arm64/kernel/probes/decode-insn.c`).
+pub(super) fn point(image: &Image<'_>, address: u64, need: Need) -> Option<Point> {
+    match image.architecture() {
+        Architecture::X86_64 => cheapest(&image.code(address, MAX_CODE), address, need),
+        Architecture::Aarch64 => {
+            let word = u32::from_le_bytes(image.code(address, 4).try_into().ok()?);
+            // adr and adrp; b and bl; b.cond; cbz, cbnz, tbz and tbnz.
+            let emulated = word & 0x1f00_0000 == 0x1000_0000
+                || word & 0x7c00_0000 == 0x1400_0000
+                || word & 0xff00_0010 == 0x5400_0000
+                || word & 0x7c00_0000 == 0x3400_0000;
+            Some(Point { offset: 0, emulated })
+        }
+    }
 }
 
 /// Whether a function does nothing but set arguments behind the third and jump to another.

@@ -1,21 +1,12 @@
 //! Runs straight-line code on values that only say where they came from.
 
-use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
+mod aarch64;
+mod x86_64;
 
-/// Integer arguments in the order of the System V calling convention.
-pub(super) const ARGUMENTS: [Register; 6] =
-    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
-const CALLER_SAVED: [Register; 9] = [
-    Register::RAX,
-    Register::RCX,
-    Register::RDX,
-    Register::RSI,
-    Register::RDI,
-    Register::R8,
-    Register::R9,
-    Register::R10,
-    Register::R11,
-];
+use std::hash::Hash;
+
+pub(super) use {aarch64::Registers as Aarch64, x86_64::Registers as X86_64};
+
 /// Places on the stack that are remembered; what no longer fits is forgotten.
 const MAX_SLOTS: usize = 64;
 
@@ -27,205 +18,92 @@ pub(super) enum Value {
     Unknown,
     /// The n-th argument, perhaps widened.
     Argument(u8),
-    /// An address on the stack, from where the return address lies.
+    /// An address on the stack, from where the stack pointer was when the function was entered.
     Stack(i64),
     /// A number, or the address of something in the file.
     Constant(u64),
 }
 
-/// The general registers, and what was put on the stack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Registers {
-    general: [Value; 16],
-    /// By their addresses, in no order.
-    slots: Vec<(i64, Value)>,
+impl Value {
+    /// The sum of what is held and a number.
+    fn plus(self, addend: u64) -> Option<Self> {
+        match self {
+            Self::Stack(address) => Some(Self::Stack(address.wrapping_add_unsigned(addend))),
+            Self::Constant(value) => Some(Self::Constant(value.wrapping_add(addend))),
+            Self::Unknown | Self::Argument(_) => None,
+        }
+    }
+
+    /// The lower half of it, widened with zeros. A length, which is checked not to be negative, is widened one
+    /// way or the other.
+    fn lower_half(self) -> Option<Self> {
+        match self {
+            Self::Constant(value) => Some(Self::Constant(value & 0xffff_ffff)),
+            Self::Argument(_) => Some(self),
+            Self::Unknown | Self::Stack(_) => None,
+        }
+    }
 }
 
-impl Registers {
+/// Where an instruction leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// To the next.
+    Next,
+    /// Into a function, where that is said, and back.
+    Call(Option<u64>),
+    /// To the next or elsewhere.
+    Branch(u64),
+    /// Elsewhere.
+    Jump(Option<u64>),
+    /// Back to the caller.
+    Return,
+    /// Nowhere.
+    Stop,
+}
+
+/// The registers of a processor, and its instructions as far as they move values that matter.
+pub(super) trait Machine: Clone + Hash {
+    /// A decoded instruction.
+    type Instruction;
+    /// See [`Self::tools`].
+    type Tools;
+    /// Where the stack pointer is at a call that keeps to the calling convention, modulo 16.
+    const STACK_AT_CALL: i64;
+
+    /// What it takes to look at instructions.
+    fn tools() -> Self::Tools;
     /// As a function finds them.
-    pub(super) fn on_entry() -> Self {
-        let mut registers = Self { general: [Value::Unknown; 16], slots: Vec::new() };
-        for (register, number) in ARGUMENTS.into_iter().zip(1..) {
-            registers.set(register, Value::Argument(number));
-        }
-        registers.set(Register::RSP, Value::Stack(0));
-        registers
-    }
-
-    pub(super) fn get(&self, register: Register) -> Value {
-        index(register).and_then(|index| self.general.get(index)).copied().unwrap_or_default()
-    }
-
-    /// What is in the places of the first six arguments.
-    pub(super) fn arguments(&self) -> [Value; 6] {
-        ARGUMENTS.map(|register| self.get(register))
-    }
-
-    fn set(&mut self, register: Register, value: Value) {
-        if let Some(slot) = index(register).and_then(|index| self.general.get_mut(index)) {
-            *slot = value;
-        }
-    }
-
-    /// A call of a function that nothing is known of has returned.
-    pub(super) fn returned(&mut self) {
-        CALLER_SAVED.iter().for_each(|&register| self.set(register, Value::Unknown));
-    }
-
+    fn on_entry() -> Self;
+    /// The instruction that code at an address begins with, where it leads and the address of the next.
+    fn decode(code: &[u8], at: u64) -> Option<(Self::Instruction, Flow, u64)>;
     /// Runs an instruction that is no branch.
-    pub(super) fn step(&mut self, instruction: &Instruction, info: &mut InstructionInfoFactory) {
-        let (top, frame) = (self.get(Register::RSP), self.get(Register::RBP));
-        let result = self.result(instruction);
-        let info = info.info(instruction);
-        let stored = if is_write(info.op0_access()) || instruction.is_stack_instruction() {
-            self.stored(instruction)
-        } else {
-            None
-        };
-        for used in info.used_registers() {
-            if is_write(used.access()) {
-                self.set(used.register().full_register(), Value::Unknown);
-            }
-        }
-        if let (Some(value), OpKind::Register) = (result, instruction.op0_kind()) {
-            self.set(instruction.op0_register(), value);
-        }
-        if let Some((address, value)) = stored {
-            self.store(address, value);
-        }
-        if let (Code::Leaveq, Value::Stack(frame)) = (instruction.code(), frame) {
-            self.set(Register::RBP, self.load(frame));
-            self.set(Register::RSP, Value::Stack(frame.wrapping_add(8)));
-        } else if let Value::Stack(top) = top
-            && instruction.stack_pointer_increment() != 0
-        {
-            let moved = instruction.stack_pointer_increment();
-            self.set(Register::RSP, Value::Stack(top.wrapping_add(moved.into())));
-        }
-    }
+    fn run(&mut self, instruction: &Self::Instruction, tools: &mut Self::Tools);
+    /// A call of a function that nothing is known of has returned.
+    fn returned(&mut self);
+    /// What is in the places of the first six arguments.
+    fn arguments(&self) -> [Value; 6];
+    /// The stack pointer.
+    fn stack(&self) -> Value;
+    /// Whether an instruction writes to memory that is not on the function's stack.
+    fn stores_elsewhere(&self, instruction: &Self::Instruction, tools: &mut Self::Tools) -> bool;
+    /// Where an instruction copies a piece of memory to, by itself.
+    fn copies_to(&self, instruction: &Self::Instruction) -> Value;
+}
 
-    /// What an instruction leaves in its first operand, where that can be told.
-    fn result(&self, instruction: &Instruction) -> Option<Value> {
-        let from_register = instruction.op1_kind() == OpKind::Register;
-        let from_memory = instruction.op1_kind() == OpKind::Memory;
-        let source = || self.get(instruction.op1_register());
-        match instruction.code() {
-            Code::Mov_r64_rm64 | Code::Mov_rm64_r64 if from_register => Some(source()),
-            Code::Mov_r64_rm64 if from_memory => self.address(instruction).map(|address| self.load(address)),
-            // A length, which is checked not to be negative, is widened one way or the other.
-            Code::Movsxd_r64_rm32 | Code::Mov_r32_rm32 | Code::Mov_rm32_r32 if from_register => {
-                match source() {
-                    Value::Constant(value) if instruction.code() != Code::Movsxd_r64_rm32 => {
-                        Some(Value::Constant(value & 0xffff_ffff))
-                    }
-                    value @ Value::Argument(_) => Some(value),
-                    _ => None,
-                }
-            }
-            Code::Movsxd_r64_rm32 | Code::Mov_r32_rm32 if from_memory => {
-                let value = self.address(instruction).map(|address| self.load(address));
-                value.filter(|value| matches!(value, Value::Argument(_)))
-            }
-            Code::Mov_r32_imm32 | Code::Mov_r64_imm64 | Code::Mov_rm64_imm32 | Code::Mov_rm32_imm32 => {
-                Some(Value::Constant(instruction.immediate(1)))
-            }
-            Code::Lea_r64_m if instruction.is_ip_rel_memory_operand() => {
-                Some(Value::Constant(instruction.ip_rel_memory_address()))
-            }
-            Code::Lea_r64_m | Code::Lea_r32_m => self.computed(instruction),
-            Code::Xor_r32_rm32 | Code::Xor_rm32_r32 | Code::Xor_r64_rm64 | Code::Xor_rm64_r64
-                if from_register && instruction.op0_register() == instruction.op1_register() =>
-            {
-                Some(Value::Constant(0))
-            }
-            Code::Add_rm64_imm8 | Code::Add_rm64_imm32 | Code::Add_RAX_imm32 => {
-                self.plus(instruction.op0_register(), instruction.immediate(1))
-            }
-            Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 | Code::Sub_RAX_imm32 => {
-                self.plus(instruction.op0_register(), instruction.immediate(1).wrapping_neg())
-            }
-            // All ones, the shortest way.
-            Code::Or_rm32_imm8 if instruction.immediate(1) == u64::MAX => Some(Value::Constant(0xffff_ffff)),
-            Code::Pop_r64 => match self.get(Register::RSP) {
-                Value::Stack(address) => Some(self.load(address)),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
+/// What was put on the stack, by the addresses, in no order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Slots(Vec<(i64, Value)>);
 
-    fn plus(&self, register: Register, addend: u64) -> Option<Value> {
-        match self.get(register) {
-            Value::Stack(address) => Some(Value::Stack(address.wrapping_add_unsigned(addend))),
-            Value::Constant(value) => Some(Value::Constant(value.wrapping_add(addend))),
-            _ => None,
-        }
-    }
-
-    /// The value of an address computation.
-    fn computed(&self, instruction: &Instruction) -> Option<Value> {
-        if instruction.memory_index() != Register::None {
-            return None;
-        }
-        let value = self.plus(instruction.memory_base(), instruction.memory_displacement64())?;
-        match value {
-            Value::Constant(value) if instruction.code() == Code::Lea_r32_m => {
-                Some(Value::Constant(value & 0xffff_ffff))
-            }
-            value => Some(value),
-        }
-    }
-
-    /// The address on the stack that a memory operand means.
-    fn address(&self, instruction: &Instruction) -> Option<i64> {
-        if instruction.memory_index() != Register::None {
-            return None;
-        }
-        match self.get(instruction.memory_base()) {
-            Value::Stack(base) => Some(base.wrapping_add_unsigned(instruction.memory_displacement64())),
-            _ => None,
-        }
-    }
-
-    /// What an instruction puts on the stack, and where.
-    fn stored(&self, instruction: &Instruction) -> Option<(i64, Value)> {
-        match instruction.code() {
-            Code::Push_r64 | Code::Pushq_imm8 | Code::Pushq_imm32 => {
-                let Value::Stack(top) = self.get(Register::RSP) else { return None };
-                let value = match instruction.op0_kind() {
-                    OpKind::Register => self.get(instruction.op0_register()),
-                    _ => Value::Constant(instruction.immediate(0)),
-                };
-                Some((top.wrapping_sub(8), value))
-            }
-            _ if instruction.op0_kind() == OpKind::Memory => {
-                let value = match instruction.code() {
-                    Code::Mov_rm64_r64 | Code::Mov_rm32_r32 => self.get(instruction.op1_register()),
-                    _ => Value::Unknown,
-                };
-                Some((self.address(instruction)?, value))
-            }
-            _ => None,
-        }
-    }
-
+impl Slots {
     fn store(&mut self, address: i64, value: Value) {
-        self.slots
-            .retain(|(known, _)| !(address.saturating_sub(7)..=address.saturating_add(7)).contains(known));
-        if value != Value::Unknown && self.slots.len() < MAX_SLOTS {
-            self.slots.push((address, value));
+        self.0.retain(|(known, _)| !(address.saturating_sub(7)..=address.saturating_add(7)).contains(known));
+        if value != Value::Unknown && self.0.len() < MAX_SLOTS {
+            self.0.push((address, value));
         }
     }
 
     fn load(&self, address: i64) -> Value {
-        self.slots.iter().find(|(known, _)| *known == address).map_or(Value::Unknown, |(_, value)| *value)
+        self.0.iter().find(|(known, _)| *known == address).map_or(Value::Unknown, |(_, value)| *value)
     }
-}
-
-fn is_write(access: OpAccess) -> bool {
-    !matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
-}
-
-fn index(register: Register) -> Option<usize> {
-    register.is_gpr().then(|| register.full_register().number())
 }

@@ -1,13 +1,11 @@
-//! Follows a function of x86-64 along all its paths, and notes what it calls with which arguments.
+//! Follows a function along all its paths, and notes what it calls with which arguments.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register};
-
-use super::elf::Image;
-use super::values::{Registers, Value};
+use super::elf::{Architecture, Image};
+use super::values::{Aarch64, Flow, Machine, Value, X86_64};
 
 /// Code of one function; what is larger is not followed to its end.
 const MAX_CODE: u64 = 16 * 1024;
@@ -52,31 +50,16 @@ impl Walk {
     /// Follows a function whose extent is known, or from its start on, and takes the instructions off
     /// `budget`.
     pub(super) fn new(image: &Image<'_>, function: Range<u64>, budget: &mut u64) -> Self {
-        let end = function.end.min(function.start.saturating_add(MAX_CODE));
-        let limit = usize::try_from(end.saturating_sub(function.start)).unwrap_or(0);
-        let code = image.code(function.start, limit);
-        let mut walker = Walker {
-            code: &code,
-            start: function.start,
-            end: function.start.saturating_add(code.len() as u64),
-            seen: HashMap::new(),
-            info: InstructionInfoFactory::new(),
-            left: MAX_STEPS.min(*budget),
-            walk: Self::default(),
-        };
-        let whole = walker.left;
-        let mut paths =
-            vec![Path { at: function.start, registers: Registers::on_entry(), done: Done::default() }];
-        while let Some(path) = paths.pop() {
-            walker.follow(path, &mut paths);
+        match image.architecture() {
+            Architecture::X86_64 => Walker::<X86_64>::walk(image, function, budget),
+            Architecture::Aarch64 => Walker::<Aarch64>::walk(image, function, budget),
         }
-        *budget -= whole - walker.left;
-        walker.walk
     }
 
-    /// Whether it passes the instruction whose operand is at an address, behind its opcode.
+    /// Whether it passes the instruction that is at an address or, on x86-64, whose operand is, behind its
+    /// opcode.
     pub(super) fn passes(&self, address: u64) -> bool {
-        (1..4).any(|back| address.checked_sub(back).is_some_and(|at| self.passed.contains(&at)))
+        (0..4).any(|back| address.checked_sub(back).is_some_and(|at| self.passed.contains(&at)))
     }
 
     /// Whether it makes sense as a function from its first instruction on. What begins within one, or
@@ -89,9 +72,9 @@ impl Walk {
 }
 
 #[derive(Clone, Hash)]
-struct Path {
+struct Path<M> {
     at: u64,
-    registers: Registers,
+    registers: M,
     done: Done,
 }
 
@@ -103,19 +86,41 @@ struct Done {
     passed_on_to: Option<u64>,
 }
 
-struct Walker<'c> {
+struct Walker<'c, M: Machine> {
     code: &'c [u8],
     start: u64,
     end: u64,
     seen: HashMap<u64, HashSet<u64>>,
-    info: InstructionInfoFactory,
+    tools: M::Tools,
     left: u64,
     walk: Walk,
 }
 
-impl Walker<'_> {
+impl<M: Machine> Walker<'_, M> {
+    fn walk(image: &Image<'_>, function: Range<u64>, budget: &mut u64) -> Walk {
+        let end = function.end.min(function.start.saturating_add(MAX_CODE));
+        let limit = usize::try_from(end.saturating_sub(function.start)).unwrap_or(0);
+        let code = image.code(function.start, limit);
+        let mut walker = Walker {
+            code: &code,
+            start: function.start,
+            end: function.start.saturating_add(code.len() as u64),
+            seen: HashMap::new(),
+            tools: M::tools(),
+            left: MAX_STEPS.min(*budget),
+            walk: Walk::default(),
+        };
+        let whole = walker.left;
+        let mut paths = vec![Path { at: function.start, registers: M::on_entry(), done: Done::default() }];
+        while let Some(path) = paths.pop() {
+            walker.follow(path, &mut paths);
+        }
+        *budget -= whole - walker.left;
+        walker.walk
+    }
+
     /// Whether a path has not been here in this state.
-    fn is_new(&mut self, path: &Path) -> bool {
+    fn is_new(&mut self, path: &Path<M>) -> bool {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let states = self.seen.entry(path.at).or_default();
@@ -123,41 +128,38 @@ impl Walker<'_> {
     }
 
     /// Follows a path until it ends or was followed before; where it forks, one way waits in `paths`.
-    fn follow(&mut self, mut path: Path, paths: &mut Vec<Path>) {
+    fn follow(&mut self, mut path: Path<M>, paths: &mut Vec<Path<M>>) {
         if !self.is_new(&path) {
             return;
         }
-        let code = self.code;
-        let rest = path.at.checked_sub(self.start).and_then(|skip| code.get(usize::try_from(skip).ok()?..));
-        let Some(rest) = rest else { return };
-        for instruction in &mut Decoder::with_ip(64, rest, path.at, DecoderOptions::NONE) {
-            if instruction.is_invalid() || self.left == 0 {
+        let (code, inside) = (self.code, self.start..self.end);
+        while self.left > 0 {
+            let rest =
+                path.at.checked_sub(self.start).and_then(|skip| code.get(usize::try_from(skip).ok()?..));
+            let Some((instruction, flow, next)) = rest.and_then(|rest| M::decode(rest, path.at)) else {
                 return;
-            }
+            };
             self.left -= 1;
-            self.walk.passed.insert(instruction.ip());
-            let target = instruction.near_branch_target();
-            let inside = (self.start..self.end).contains(&target);
-            match instruction.flow_control() {
-                FlowControl::Next => {
+            self.walk.passed.insert(path.at);
+            match flow {
+                Flow::Next => {
                     if (path.done.copied || path.done.passed_on_to.is_some())
-                        && stores_elsewhere(&instruction, &path.registers, &mut self.info)
+                        && path.registers.stores_elsewhere(&instruction, &mut self.tools)
                     {
                         self.walk.stores_after_copy |= path.done.copied;
                         self.walk.stores_after.extend(path.done.passed_on_to);
                     }
-                    // `rep movsb`, which compilers use for size.
-                    path.done.copied |= instruction.is_string_instruction()
-                        && path.registers.get(Register::RDI) == Value::Argument(2);
-                    path.registers.step(&instruction, &mut self.info);
+                    path.done.copied |= path.registers.copies_to(&instruction) == Value::Argument(2);
+                    path.registers.run(&instruction, &mut self.tools);
                 }
-                FlowControl::Call | FlowControl::IndirectCall => {
-                    let aligned = match path.registers.get(Register::RSP) {
-                        // Counted from a return address, just as the call will put one.
-                        Value::Stack(top) if !path.done.called => Some(top.rem_euclid(16) == 8),
+                Flow::Call(target) => {
+                    let aligned = match path.registers.stack() {
+                        Value::Stack(top) if !path.done.called => {
+                            Some(top.rem_euclid(16) == M::STACK_AT_CALL)
+                        }
                         _ => None,
                     };
-                    let call = self.call(&instruction, &path.registers, aligned);
+                    let call = self.call(&path, target, aligned);
                     path.done.called = true;
                     path.done.copied |= call.arguments[0] == Value::Argument(2);
                     if call.arguments.starts_with(&[1, 2, 3].map(Value::Argument)) {
@@ -165,59 +167,40 @@ impl Walker<'_> {
                     }
                     path.registers.returned();
                 }
-                FlowControl::ConditionalBranch => {
-                    if inside {
+                Flow::Branch(target) => {
+                    if inside.contains(&target) {
                         paths.push(Path { at: target, ..path.clone() });
                     }
-                    path.at = instruction.next_ip();
+                    path.at = next;
                     if !self.is_new(&path) {
                         return;
                     }
                 }
-                FlowControl::UnconditionalBranch if inside => {
+                Flow::Jump(Some(target)) if inside.contains(&target) => {
                     paths.push(Path { at: target, ..path });
                     return;
                 }
-                FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
-                    self.call(&instruction, &path.registers, None);
+                Flow::Jump(target) => {
+                    self.call(&path, target, None);
                     return;
                 }
-                FlowControl::Return => {
+                Flow::Return => {
                     // Less than nothing was put there only where a call before did not return.
-                    self.walk.unbalanced |=
-                        matches!(path.registers.get(Register::RSP), Value::Stack(top) if top > 0);
+                    self.walk.unbalanced |= matches!(path.registers.stack(), Value::Stack(top) if top > 0);
                     return;
                 }
-                _ => return,
+                Flow::Stop => return,
             }
+            path.at = next;
         }
     }
 
     /// Notes a call, or a jump that may be one.
-    fn call(&mut self, instruction: &Instruction, registers: &Registers, aligned: Option<bool>) -> Call {
-        let direct = instruction.near_branch_target();
-        let call = Call {
-            at: instruction.ip(),
-            target: (direct != 0).then_some(direct),
-            arguments: registers.arguments(),
-            aligned,
-        };
+    fn call(&mut self, path: &Path<M>, target: Option<u64>, aligned: Option<bool>) -> Call {
+        let call = Call { at: path.at, target, arguments: path.registers.arguments(), aligned };
         if self.walk.calls.len() < MAX_CALLS {
             self.walk.calls.insert(call.clone());
         }
         call
     }
-}
-
-/// Whether an instruction writes to memory that is not on the function's stack.
-fn stores_elsewhere(
-    instruction: &Instruction,
-    registers: &Registers,
-    info: &mut InstructionInfoFactory,
-) -> bool {
-    use iced_x86::OpAccess::{ReadWrite, Write};
-    instruction.op0_kind() == OpKind::Memory
-        && matches!(info.info(instruction).op0_access(), Write | ReadWrite)
-        && !matches!(registers.get(instruction.memory_base()), Value::Stack(_))
-        && !instruction.is_ip_rel_memory_operand()
 }
