@@ -41,7 +41,29 @@ fn calls_find_their_provider_and_operation() {
         ),
         ("r.services.ai.azure.com", "/models/chat/completions", "azure.ai.inference", "chat", None),
         ("r.services.ai.azure.com", "/anthropic/v1/messages", "azure.ai.inference", "chat", None),
+        ("r.openai.azure.us", "/openai/v1/responses", "azure.ai.openai", "chat", None),
         ("api.anthropic.com", "/v1/messages", "anthropic", "chat", None),
+        (
+            "vpce-0a1b-c2d3.bedrock-runtime.us-east-1.vpce.amazonaws.com",
+            "/model/amazon.nova-lite-v1%3A0/converse",
+            "aws.bedrock",
+            "chat",
+            Some("amazon.nova-lite-v1:0"),
+        ),
+        (
+            "bedrock-runtime-fips.us-gov-west-1.api.aws",
+            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.m/converse-stream",
+            "aws.bedrock",
+            "chat",
+            Some("arn:aws:bedrock:us-east-1:1:inference-profile/us.m"),
+        ),
+        (
+            "aiplatform.eu.rep.googleapis.com",
+            "/v1/projects/p/locations/eu/publishers/google/models/gemini-2.5-pro:generateContent",
+            "gcp.vertex_ai",
+            "generate_content",
+            Some("gemini-2.5-pro"),
+        ),
         ("openrouter.ai", "/api/v1/messages/", "openrouter", "chat", None),
         ("api.business.githubcopilot.com", "/chat/completions", "github_copilot", "chat", None),
         (
@@ -111,6 +133,24 @@ fn calls_find_their_provider_and_operation() {
             (provider, operation, model),
             "{host}{path}"
         );
+    }
+}
+
+#[test]
+fn stars_in_hosts() {
+    for (pattern, host, fits) in [
+        ("api.a.com", "api.a.com", true),
+        ("*.a.com", "x.a.com", true),
+        ("*.a.com", ".a.com", false),
+        ("*.a.com", "x.a.com.evil.org", false),
+        ("a*.b.com", "a.b.com", false),
+        ("*.a*.b.com", "x.a-1.b.com", true),
+        ("*.a*.b.com", "x.a.b.com", false),
+        ("*.a*.b.com", ".a1.b.com", false),
+        ("*.a*.b.com", "x.c.b.com", false),
+        ("*.a*.b.com", "", false),
+    ] {
+        assert_eq!(host_matches(pattern, host, None), fits, "{pattern} {host}");
     }
 }
 
