@@ -18,7 +18,7 @@ use super::{
     vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS, VENDORS},
     wire_text,
 };
-use crate::stream::RequestHead;
+use crate::{pattern, stream::RequestHead};
 
 /// The value of `gen_ai.provider.name` for a recognised call to a host that no row names.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -349,14 +349,7 @@ pub(super) fn host_matches(pattern: &str, host: &str, port: Option<u16>) -> bool
     if let Some(wanted) = pattern.strip_prefix("*:") {
         return port.is_some_and(|port| wanted.parse() == Ok(port));
     }
-    let Some((start, mut pattern)) = pattern.split_once('*') else { return pattern == host };
-    let Some(mut rest) = host.strip_prefix(start) else { return false };
-    // What stands between two stars is found where it comes first.
-    while let Some((between, after)) = pattern.split_once('*') {
-        let Some(at) = rest.get(1..).and_then(|rest| rest.find(between)) else { return false };
-        (rest, pattern) = (&rest[1 + at + between.len()..], after);
-    }
-    rest.len() > pattern.len() && rest.ends_with(pattern)
+    pattern::fits(pattern, host)
 }
 
 impl Endpoint {
