@@ -9,11 +9,9 @@ use llm_tracker::{
 };
 use llm_tracker_fuzz::{
     Cuts, Input, Watched,
-    play::{CATALOG, feed, http2_frame},
+    play::{CATALOG, HTTP2_PREFACE, feed, http2_frame},
     seeds,
 };
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fuzz_target!(init: seeds::plant("http2"), |data: &[u8]| {
     let mut input = Input::new(data);
@@ -22,7 +20,7 @@ fuzz_target!(init: seeds::plant("http2"), |data: &[u8]| {
     let mut frames = Vec::new();
     // Without it the daemon came late.
     if choice & 1 == 0 {
-        frames.push((Write, [PREFACE, &http2_frame(4, 0, 0, &[])].concat()));
+        frames.push((Write, [HTTP2_PREFACE, &http2_frame(4, 0, 0, &[])].concat()));
         frames.push((Read, http2_frame(4, 0, 0, &[])));
     }
     while !input.is_empty() {

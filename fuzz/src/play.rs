@@ -16,13 +16,20 @@ pub static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::
 /// Every request that the tables know.
 pub static REQUESTS: LazyLock<Vec<RequestHead>> = LazyLock::new(Catalog::example_requests);
 
+/// Those of them that are gRPC's: `/package.Service/Method`.
+pub static RPCS: LazyLock<Vec<&RequestHead>> = LazyLock::new(|| {
+    let is_rpc = |path: &str| path.split('/').nth(1).is_some_and(|service| service.contains('.'));
+    REQUESTS.iter().filter(|head| is_rpc(&head.path)).collect()
+});
+
 /// Every WebSocket that the tables know.
 pub static SOCKETS: LazyLock<Vec<RequestHead>> = LazyLock::new(Catalog::example_sockets);
 
-/// One request and its answer over HTTP/1.1.
+/// One request and its answer: over HTTP/2 where the content type is gRPC's, else over HTTP/1.1.
 pub struct Exchange<'a> {
     pub head: &'a RequestHead,
     pub request: &'a [u8],
+    /// HTTP's, or gRPC's.
     pub status: u16,
     pub content_type: &'a str,
     pub response: &'a [u8],
@@ -47,18 +54,77 @@ impl Exchange<'_> {
     }
 
     fn play(&self, catalog: &Arc<Catalog>, cuts: &mut Cuts) -> Vec<Call> {
-        let Self { head, request, status, content_type, response } = self;
         let mut watched = Watched::new(catalog);
-        let head = request_head(head, &format!("Content-Length: {}\r\n", request.len()));
-        feed(&mut watched, Write, &[head.as_bytes(), request].concat(), cuts);
-        let head = format!(
-            "HTTP/1.1 {status} \r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-            response.len()
-        );
-        feed(&mut watched, Read, &[head.as_bytes(), response].concat(), cuts);
+        let [sent, received] = if self.content_type == GRPC { self.http2() } else { self.http1() };
+        feed(&mut watched, Write, &sent, cuts);
+        feed(&mut watched, Read, &received, cuts);
         watched.close();
         std::mem::take(&mut watched.made)
     }
+
+    /// What client and server send.
+    fn http1(&self) -> [Vec<u8>; 2] {
+        let Self { head, request, status, content_type, response } = self;
+        let ask = request_head(head, &format!("Content-Length: {}\r\n", request.len()));
+        let answer = format!(
+            "HTTP/1.1 {status} \r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            response.len()
+        );
+        [[ask.as_bytes(), request].concat(), [answer.as_bytes(), response].concat()]
+    }
+
+    fn http2(&self) -> [Vec<u8>; 2] {
+        const END_STREAM: u8 = 1;
+        const END_HEADERS: u8 = 4;
+        let Self { head, request, status, content_type, response } = self;
+        let fields = |fields: &[(&str, &str)]| {
+            fields.iter().flat_map(|(name, value)| hpack_literal(name, value)).collect::<Vec<u8>>()
+        };
+        let ask = fields(&[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":path", &head.path),
+            (":authority", head.host.as_deref().unwrap_or("localhost")),
+            ("content-type", content_type),
+            ("grpc-encoding", "gzip"),
+        ]);
+        let answer = fields(&[(":status", "200"), ("content-type", content_type), ("grpc-encoding", "gzip")]);
+        let trailers = fields(&[("grpc-status", &status.to_string())]);
+        let settings = http2_frame(4, 0, 0, &[]);
+        let sent = [
+            HTTP2_PREFACE,
+            &settings,
+            &http2_frame(1, END_HEADERS, 1, &ask),
+            &http2_frame(0, END_STREAM, 1, request),
+        ];
+        let received = [
+            &settings[..],
+            &http2_frame(1, END_HEADERS, 1, &answer),
+            &http2_frame(0, 0, 1, response),
+            &http2_frame(1, END_HEADERS | END_STREAM, 1, &trailers),
+        ];
+        [sent.concat(), received.concat()]
+    }
+}
+
+/// The content type that stands for HTTP/2 with messages of Protocol Buffers.
+pub const GRPC: &str = "application/grpc";
+
+/// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
+pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A header field as a literal with incremental indexing (RFC 7541, section 6.2.1).
+#[must_use]
+pub fn hpack_literal(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    assert!(name.len() < 127 && value.len() < 127, "longer ones have lengths of several bytes");
+    [vec![0x40], text(name), text(value)].concat()
+}
+
+/// A message of gRPC, not compressed.
+#[must_use]
+pub fn grpc_message(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat()
 }
 
 /// A request's head as its client writes it.

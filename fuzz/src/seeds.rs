@@ -3,7 +3,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use crate::play::{REQUESTS, SOCKETS, eventstream_message};
+use crate::play::{REQUESTS, SOCKETS, eventstream_message, grpc_message, hpack_literal as literal};
 
 /// Names the folder that seeds are written to; set by `cargo xtask fuzz`.
 const FOLDER: &str = "LLM_TRACKER_FUZZ_SEEDS";
@@ -35,6 +35,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "ndjson" => [OLLAMA, COHERE_1].map(|body| [&[0, 0][..], CUTS, body.as_bytes()].concat()).into(),
         "eventstream" => eventstream(),
         "dialects" => dialects(),
+        "grpc" => grpc(),
         "realtime" => realtime(),
         "locate" => vec![elf()],
         _ => Vec::new(),
@@ -77,10 +78,6 @@ fn http1() -> Vec<Vec<u8>> {
 }
 
 fn http2() -> Vec<Vec<u8>> {
-    let literal = |name: &str, value: &str| {
-        let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
-        [vec![0x40], text(name), text(value)].concat()
-    };
     let frame = |direction: u8, kind: u8, flags: u8, payload: &[u8]| {
         [vec![direction | kind, flags, 1], piece(payload)].concat()
     };
@@ -93,7 +90,7 @@ fn http2() -> Vec<Vec<u8>> {
     .concat();
     let response = [vec![0x88], literal("content-type", "text/event-stream")].concat();
     let sse = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\n";
-    let grpc = [&[0, 0, 0, 0, 6][..], b"\x0a\x04text\x10\x07"].concat();
+    let grpc = grpc_message(b"\x0a\x04text\x10\x07");
     let exchange = |request: &[u8], body: &[u8], response: &[u8], answer: &[u8]| {
         [
             frame(0, 1, 4, request),
@@ -118,6 +115,50 @@ fn http2() -> Vec<Vec<u8>> {
             .concat(),
         [&head[..], &exchange(&grpc_request, &grpc, &grpc_response, &grpc)].concat(),
         [&[1][..], CUTS, &exchange(&request, b"{}", &response, sse.as_bytes())].concat(),
+    ]
+}
+
+/// A field of Protocol Buffers: a number, or what another message or text is.
+fn field(number: u8, value: Result<u8, &[u8]>) -> Vec<u8> {
+    match value {
+        Ok(value) => vec![number << 3, value],
+        Err(bytes) => [&[number << 3 | 2, bytes.len() as u8], bytes].concat(),
+    }
+}
+
+fn grpc() -> Vec<Vec<u8>> {
+    let text = |number: u8, text: &str| field(number, Err(text.as_bytes()));
+    let message = |number: u8, fields: &[Vec<u8>]| field(number, Err(&fields.concat()));
+    let counts = |fields: &[(u8, u8)]| fields.iter().flat_map(|&(n, count)| field(n, Ok(count))).collect();
+    let gemini = [
+        [text(1, "models/gemini-m"), message(2, &[message(1, &[text(2, "Say hello.")])])].concat(),
+        [
+            message(1, &[message(1, &[message(1, &[text(2, "Hello!")])]), field(2, Ok(1))]),
+            message(3, &[counts(&[(1, 9), (2, 4), (4, 3)])]),
+            text(4, "gemini-m"),
+        ]
+        .concat(),
+    ];
+    let xai = [
+        [message(1, &[message(1, &[text(1, "Say hello.")])]), text(2, "grok-m")].concat(),
+        [
+            text(1, "id"),
+            message(2, &[field(1, Ok(3)), message(3, &[text(1, "Hello!")])]),
+            text(6, "grok-m"),
+            message(9, &[counts(&[(1, 4), (2, 9), (3, 13)])]),
+        ]
+        .concat(),
+    ];
+    let seed = |end: &str, [request, response]: &[Vec<u8>; 2]| {
+        let rows = crate::play::RPCS.iter();
+        let row = rows.enumerate().find(|(_, head)| head.path.ends_with(end)).map_or(0, |(row, _)| row);
+        let one = |message: &Vec<u8>| [&[0][..], &piece(message)].concat();
+        [&[row as u8][..], CUTS, &[0, 0], &one(request), &[1], &one(response), &[1], &one(response)].concat()
+    };
+    vec![
+        seed("GenerativeService/GenerateContent", &gemini),
+        seed("GenerativeService/StreamGenerateContent", &gemini),
+        seed("Chat/GetCompletion", &xai),
     ]
 }
 

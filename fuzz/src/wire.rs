@@ -7,12 +7,20 @@ use llm_tracker::provider::{Call, Usage, UsageSource};
 /// With so many numbers on the wire, all their sums are looked at; with more, only the sum of all.
 const FEW: usize = 12;
 
-/// Asserts that each count of a call is a number of these bodies, or a sum of some, or what one of them
+/// Asserts that each count of a call is a number of these texts, or a sum of some, or what one of them
 /// has more than such a sum: normalised counts are no more than that.
 ///
 /// # Panics
 /// When one is not.
 pub fn assert_nothing_invented<'a>(call: &Call, bodies: impl IntoIterator<Item = &'a [u8]>) {
+    assert_counts_are_among(call, bodies.into_iter().flat_map(numbers).collect());
+}
+
+/// The same of numbers that were read elsewhere.
+///
+/// # Panics
+/// When one is not.
+pub fn assert_counts_are_among(call: &Call, numbers: Vec<u64>) {
     let Usage {
         input_tokens,
         cache_read_input_tokens,
@@ -34,7 +42,6 @@ pub fn assert_nothing_invented<'a>(call: &Call, bodies: impl IntoIterator<Item =
         return;
     }
     assert_eq!(*source, UsageSource::Reported, "a count without a source");
-    let numbers: Vec<u64> = bodies.into_iter().flat_map(numbers).collect();
     if numbers.len() > FEW {
         let most = numbers.iter().copied().fold(0, u64::saturating_add);
         return assert!(reported.iter().all(|&count| count <= most), "{reported:?} of at most {most}");

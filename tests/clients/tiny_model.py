@@ -39,8 +39,10 @@ writer.add_unk_token_id(0)
 writer.add_chat_template("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
 
 
-def tensor(name, *shape):
-    writer.add_tensor(name, (random.standard_normal(shape) / WIDTH**0.5).astype(numpy.float32))
+def tensor(name, *shape, silent=0):
+    values = (random.standard_normal(shape) / WIDTH**0.5).astype(numpy.float32)
+    values[:silent] = 0
+    writer.add_tensor(name, values)
 
 
 def ones(name):
@@ -48,7 +50,9 @@ def ones(name):
 
 
 tensor("token_embd.weight", len(tokens), WIDTH)
-tensor("output.weight", len(tokens), WIDTH)
+# It only says letters: where a first token is not a whole character, the server holds it back, and with it the
+# beginning of the message (Anthropic's `message_start`).
+tensor("output.weight", len(tokens), WIDTH, silent=3 + 256)
 ones("output_norm.weight")
 for layer in range(LAYERS):
     ones(f"blk.{layer}.attn_norm.weight")

@@ -79,6 +79,7 @@ fn a_real_llama_cpp_server() -> Result<()> {
         ("openai_sdk.py", "responses"),
         ("openai_sdk.py", "responses-stream"),
         ("anthropic_sdk.py", "messages"),
+        ("anthropic_sdk.py", "messages-stream"),
     ] {
         let mut command = client::python(&standin, script, &[operation, MODEL])?;
         command.env("OPENAI_BASE_URL", format!("{}/v1", proxy.url())).env("ANTHROPIC_BASE_URL", proxy.url());

@@ -30,18 +30,24 @@ impl Pattern {
         self.fits(if whole { path } else { path.rsplit('/').next().unwrap_or(path) })
     }
 
-    /// In time proportional to the product of both lengths at most, which are bounded.
+    /// Whether it says this of a text.
     pub(crate) fn fits(&self, value: &str) -> bool {
-        let Some((start, rest)) = self.0.split_once('*') else { return self.0 == value };
-        let Some(mut value) = value.strip_prefix(start) else { return false };
-        // What stands between two stars is best found as early as possible.
-        let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
-        for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
-            let Some((_, after)) = value.split_once(part) else { return false };
-            value = after;
-        }
-        value.ends_with(end)
+        fits(&self.0, value)
     }
+}
+
+/// Whether a text is what a pattern says. In time proportional to the product of both lengths at most, which
+/// are bounded.
+pub(crate) fn fits(pattern: &str, value: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == value };
+    let Some(mut value) = value.strip_prefix(start) else { return false };
+    // What stands between two stars is best found as early as possible.
+    let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(middle, end)| (Some(middle), end));
+    for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
+        let Some((_, after)) = value.split_once(part) else { return false };
+        value = after;
+    }
+    value.ends_with(end)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ mod feed;
 mod http2;
 #[path = "recordings/row.rs"]
 mod row;
+#[path = "recordings/variants.rs"]
+mod variants;
 
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use frames::{Framing, Sender};
 use llm_tracker::{
     capture::{Chunk, ConnectionId, Direction, Timestamp},
-    provider::{Call, Calls, Catalog, UsageSource},
+    provider::{Call, Calls, Catalog, Estimates, UsageSource},
     stream::{Connection, Counters, Protocol},
 };
 use serde_json::Value;
@@ -115,6 +115,11 @@ fn rows() -> Vec<Row> {
         eprintln!("{} is missing: only the examples in tests/data are tested", shared.display());
         own
     }
+}
+
+/// The recordings say what is on the wire: nothing is estimated.
+fn reports_only() -> Arc<Catalog> {
+    Arc::new(Catalog::new().with_estimates(Estimates::Never))
 }
 
 /// Bytes of one direction, and what the tracker makes of them.
@@ -320,7 +325,7 @@ fn differences(row: &Row, calls: &[Call]) -> Vec<String> {
 
 #[test]
 fn conversations_come_out_as_expected() {
-    let catalog = Arc::new(Catalog::new());
+    let catalog = reports_only();
     let rows = rows();
     let (mut failures, mut events) = (Vec::new(), 0);
     for row in &rows {
@@ -348,7 +353,7 @@ fn conversations_come_out_as_expected() {
 /// The same on a stream of HTTP/2, of which the status is 200.
 #[test]
 fn conversations_over_http2() {
-    let catalog = Arc::new(Catalog::new());
+    let catalog = reports_only();
     let mut failures = Vec::new();
     for row in &rows() {
         for framing in framings() {
@@ -386,7 +391,7 @@ fn damaged(catalog: &Arc<Catalog>, row: &Row, framing: Framing, lost: &dyn Fn(us
 /// what was not lost itself is found again.
 #[test]
 fn a_loss_gives_no_wrong_number() {
-    let catalog = Arc::new(Catalog::new());
+    let catalog = reports_only();
     let mut wrong = Vec::new();
     for row in rows().iter().filter(|row| row.connections.len() == 1) {
         let key = |call: &Call| (call.operation, call.usage.clone());
@@ -420,7 +425,7 @@ fn a_loss_gives_no_wrong_number() {
 /// A conversation that is cut off: what had not ended is `interrupted` and has no number.
 #[test]
 fn a_cut_gives_interrupted_calls() {
-    let catalog = Arc::new(Catalog::new());
+    let catalog = reports_only();
     let mut interrupted = 0;
     for row in rows().iter().filter(|row| row.connections.len() == 1) {
         for end in 0..row.connections[0].len() {
@@ -442,7 +447,7 @@ fn a_cut_gives_interrupted_calls() {
 /// A daemon that comes when the WebSocket is open cannot know what it is, and says so.
 #[test]
 fn without_its_upgrade_it_is_counted() {
-    let catalog = Arc::new(Catalog::new());
+    let catalog = reports_only();
     for row in rows() {
         let mut wire = Wire::new(&catalog);
         let mut senders = [Direction::Write, Direction::Read].map(|way| Sender::new(Framing::default(), way));
@@ -453,4 +458,44 @@ fn without_its_upgrade_it_is_counted() {
         let (calls, counters) = wire.close();
         assert_eq!((calls.len(), counters.websockets_unrecognised), (0, 1), "{}", row.id);
     }
+}
+
+/// Where something was reported that stays. Counted anew, all that is text comes near: sound has no count.
+#[test]
+fn estimates_of_what_is_text_come_near() {
+    let (never, missing) = (reports_only(), Arc::new(Catalog::new()));
+    let always = Arc::new(Catalog::new().with_estimates(Estimates::Always));
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for row in rows() {
+        let call = |catalog: &Arc<Catalog>, sizes: &[usize]| calls(catalog, &row, Framing::default(), sizes);
+        let reported = call(&never, &[usize::MAX]);
+        let whole = call(&always, &[usize::MAX]);
+        let pieces = call(&always, &[7]);
+        for (at, (told, kept)) in reported.iter().zip(call(&missing, &[1000])).enumerate() {
+            let (counted, again) = (&whole[at].usage, &pieces[at].usage);
+            if told.usage.source == UsageSource::Reported && told.usage != kept.usage || counted != again {
+                wrong.push(format!("{} {at}: {:?}, {counted:?}, {again:?}", row.id, kept.usage));
+            }
+            if told.usage.reasoning_tokens > Some(0) {
+                continue;
+            }
+            eprintln!(
+                "{} {at}: {:?} of {:?} in, {:?} of {:?} out",
+                row.id,
+                counted.input_tokens,
+                told.usage.input_tokens,
+                counted.output_tokens,
+                told.usage.output_tokens
+            );
+            let (Some(counted), Some(told)) = (counted.output_tokens, told.usage.output_tokens) else {
+                continue;
+            };
+            compared += 1;
+            if counted.abs_diff(told) > 20 + told / 2 {
+                wrong.push(format!("{} {at}: {counted} of {told}", row.id));
+            }
+        }
+    }
+    assert!(compared > 0);
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -76,10 +76,7 @@ fn main() -> Result<()> {
                 None => format!("{captured:.0}"),
             },
             format!("{:.0}", decoded.unwrap_or_default()),
-            match (workload.target, median(&ratios)) {
-                (Some(_), Some(ratio)) => against(ratio, 2, Target::AtLeast(0.5)),
-                (_, ratio) => format!("{:.2}", ratio.unwrap_or_default()),
-            },
+            against(median(&ratios).unwrap_or_default(), 2, Target::AtLeast(0.5)),
             format!("{:.1}", once as f64 / 1024.0),
             format!("{:.1}", tenfold as f64 / 1024.0),
         ]);

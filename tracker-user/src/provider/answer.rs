@@ -394,7 +394,7 @@ fn error_part(known: &mut Option<String>, value: Value<'_>) {
 }
 
 /// Whether a text is the name of an error and not its message.
-fn is_error_type(text: &str) -> bool {
+pub(super) fn is_error_type(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_ERROR_TYPE
         && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())

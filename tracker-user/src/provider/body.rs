@@ -123,7 +123,11 @@ impl Body {
             }
             Self::Rpc(messages) => {
                 answer.abandon_document();
-                let streaming = dialect.wire == Wire::Grpc { streaming: true };
+                let several = messages.count() > 1;
+                let streaming = match dialect.wire {
+                    Wire::Grpc { streaming } => streaming.unwrap_or(several),
+                    Wire::Json => several,
+                };
                 Outcome { streaming, whole: complete && messages.is_between_messages() }
             }
             Self::Json { scanner, array } => {

@@ -49,7 +49,8 @@ impl Calls {
             Event::Request { exchange, role, head, at } => {
                 if let Some(route) = Catalog::socket(head) {
                     if self.conversations.len() < MAX_IN_FLIGHT {
-                        self.conversations.push((exchange, Box::new(Conversation::new(route, role, head))));
+                        let new = Conversation::new(route, role, head, self.catalog.estimates());
+                        self.conversations.push((exchange, Box::new(new)));
                     } else {
                         self.untracked += 1;
                     }
@@ -58,8 +59,8 @@ impl Calls {
                 let catalog = Arc::clone(&self.catalog);
                 for route in catalog.route(head).into_iter().chain(catalog.routes_by_shape(head)) {
                     if self.in_flight.len() < MAX_IN_FLIGHT {
-                        let estimates = catalog.estimates();
-                        let new = Exchange::new(route, role, head, at, estimates);
+                        let wire = catalog.compiled(&route).dialect.wire;
+                        let new = Exchange::new(route, role, head, at, wire, catalog.estimates());
                         self.in_flight.push((exchange, Box::new(new)));
                     } else {
                         self.untracked += 1;
@@ -87,7 +88,7 @@ impl Calls {
             }
             Event::Trailers { exchange, headers, at: _ } => {
                 for (_, exchange) in self.in_flight.iter_mut().filter(|(id, _)| *id == exchange) {
-                    exchange.note_status(headers);
+                    exchange.fields(self.catalog.compiled(exchange.route()), headers);
                 }
             }
             Event::Message { exchange, from, data, fin, at } => {
@@ -155,7 +156,9 @@ impl Calls {
         }
         // Two readings that are as good disagree about what the numbers mean, and one of several has to
         // be certain by itself.
-        taken.filter(|exchange| readings == 1 || !tie && exchange.is_evident())
+        let evident =
+            |exchange: &Exchange| exchange.is_evident(self.catalog.compiled(exchange.route()).dialect);
+        taken.filter(|exchange| readings == 1 || !tie && evident(exchange))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS, VENDORS},
     wire_text,
 };
-use crate::stream::RequestHead;
+use crate::{pattern, stream::RequestHead};
 
 /// The value of `gen_ai.provider.name` for a recognised call to a host that no row names.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -28,7 +28,7 @@ pub(super) const UNKNOWN: &str = "unknown";
 pub(super) struct Vendor {
     /// OTel `gen_ai.provider.name` where one exists, else a stable lower-case name.
     pub(super) provider: &'static str,
-    /// Its hosts. One `*` stands for anything; `*:port` is any host at that port.
+    /// Its hosts. A `*` stands for anything; `*:port` is any host at that port.
     pub(super) hosts: &'static [&'static str],
     /// Beginnings, without the first slash, of the paths that belong to the LLM API, where the hosts
     /// serve other things too; empty: all do.
@@ -136,7 +136,8 @@ impl Catalog {
     #[must_use]
     pub fn new() -> Self {
         let mut dialects: Vec<Compiled> = Vec::new();
-        for dialect in endpoints().filter_map(|endpoint| endpoint.dialect) {
+        let of_shapes = SHAPES.iter().map(|&(dialect, _)| dialect);
+        for dialect in endpoints().filter_map(|endpoint| endpoint.dialect).chain(of_shapes) {
             if !dialects.iter().any(|known| std::ptr::eq(known.dialect, dialect)) {
                 dialects.push(Compiled::new(dialect));
             }
@@ -348,12 +349,7 @@ pub(super) fn host_matches(pattern: &str, host: &str, port: Option<u16>) -> bool
     if let Some(wanted) = pattern.strip_prefix("*:") {
         return port.is_some_and(|port| wanted.parse() == Ok(port));
     }
-    match pattern.split_once('*') {
-        None => pattern == host,
-        Some((start, end)) => {
-            host.strip_prefix(start).is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
-        }
-    }
+    pattern::fits(pattern, host)
 }
 
 impl Endpoint {

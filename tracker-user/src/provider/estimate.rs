@@ -2,18 +2,20 @@
 //!
 //! Which paths are text is said by the dialects' tables: [`Field::Prompt`] and its kin in requests,
 //! [`Field::Content`] and its kin in responses. Nothing of a text is kept beyond the small window of a
-//! [`Counter`]. All models are counted with OpenAI's vocabulary; the README says by how much that is wrong
-//! for whom.
+//! [`Counter`](tracker_tokens::Counter). All models are counted with OpenAI's vocabulary; the README says by
+//! how much that is wrong for whom.
 //!
 //! What cannot be known is absent: the prompt where it holds pictures, sound or documents, or a reference to
 //! what the provider keeps, or was not seen whole; the answer where it is not text.
 
-use tracker_tokens::Counter;
+mod text;
+
+use text::Text;
 
 use super::{
     Usage, UsageSource,
-    dialect::{Field, Framing},
-    json::{Hit, Unescape, Value},
+    dialect::{Field, Framing, Wire},
+    json::{Hit, Value},
 };
 
 /// Which calls' tokens are estimated.
@@ -31,33 +33,6 @@ pub enum Estimates {
 /// The longest beginning of a `data:` URL up to its content.
 const OPENING: usize = 80;
 
-/// Counts the text of strings that come in pieces, escaped.
-#[derive(Debug, Default)]
-struct Text {
-    counter: Option<Counter>,
-    unescape: Unescape,
-}
-
-impl Text {
-    fn push(&mut self, escaped: &[u8]) {
-        let Self { counter, unescape } = self;
-        let counter = counter.get_or_insert_default();
-        unescape.push(escaped, &mut |text| counter.push(text));
-    }
-
-    /// What follows belongs to another text.
-    fn boundary(&mut self) {
-        self.unescape = Unescape::default();
-        if let Some(counter) = &mut self.counter {
-            counter.boundary();
-        }
-    }
-
-    fn tokens(&mut self) -> u64 {
-        self.counter.as_mut().map_or(0, Counter::tokens)
-    }
-}
-
 /// What a request asks the model to read.
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
@@ -70,10 +45,9 @@ pub(super) struct Prompt {
     opaque: bool,
 }
 
-/// The beginning of a string, as long as it may be that of a `data:` URL.
+/// The beginning of a string, as it came, as long as it may be that of a `data:` URL.
 #[derive(Default)]
 struct Opening {
-    unescape: Unescape,
     held: Vec<u8>,
     state: Is,
 }
@@ -94,6 +68,11 @@ impl std::fmt::Debug for Opening {
 }
 
 impl Prompt {
+    /// Of a request that is written so.
+    pub(super) fn of(wire: Wire) -> Self {
+        Self { text: Text::of(wire), ..Self::default() }
+    }
+
     /// Takes one field of the request.
     pub(super) fn hit(&mut self, hit: &Hit<'_, Field>) {
         match (hit.field, hit.value) {
@@ -122,7 +101,7 @@ impl Prompt {
     fn begin(&mut self) {
         self.release();
         self.text.boundary();
-        self.opening = Opening { state: Is::Open, ..Opening::default() };
+        self.opening.state = Is::Open;
     }
 
     fn piece(&mut self, escaped: &[u8]) {
@@ -131,10 +110,9 @@ impl Prompt {
             Is::Data => {}
             Is::Open => {
                 for (at, &byte) in escaped.iter().enumerate() {
-                    let Opening { unescape, held, state } = &mut self.opening;
-                    unescape.push(&[byte], &mut |text| held.extend_from_slice(text));
-                    *state = judge(held);
-                    match *state {
+                    self.opening.held.push(byte);
+                    self.opening.state = judge(&self.opening.held);
+                    match self.opening.state {
                         Is::Open => continue,
                         Is::Data => self.opaque = true,
                         Is::Text => {
@@ -150,18 +128,20 @@ impl Prompt {
 
     /// What was held back is text after all.
     fn release(&mut self) {
-        let Opening { unescape, held, state } = std::mem::take(&mut self.opening);
-        if state == Is::Data {
-            return;
+        let Opening { held, state } = &mut self.opening;
+        if std::mem::take(state) != Is::Data {
+            self.text.push(held);
         }
-        self.text.unescape = unescape;
-        if !held.is_empty() {
-            self.text.counter.get_or_insert_default().push(&held);
-        }
+        held.clear();
+    }
+
+    /// Whether there is something in it that cannot be counted.
+    pub(super) const fn is_opaque(&self) -> bool {
+        self.opaque
     }
 
     /// The number of tokens, where it can be known.
-    fn tokens(mut self, framing: &Framing) -> Option<u64> {
+    pub(super) fn tokens(mut self, framing: &Framing) -> Option<u64> {
         self.release();
         let text = self.text.tokens().saturating_add(self.more);
         if text == 0 || self.opaque {
@@ -185,7 +165,7 @@ fn judge(start: &[u8]) -> Is {
     let Some(kind) = start.strip_prefix(SCHEME) else {
         return if SCHEME.starts_with(start) { Is::Open } else { Is::Text };
     };
-    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"/+.-;=,_".contains(b);
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"/+.-;=,_\\".contains(b);
     match kind {
         _ if kind.ends_with(CODING) => Is::Data,
         _ if start.len() < OPENING && kind.iter().all(fits) => Is::Open,
@@ -204,6 +184,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Of a response that is written so.
+    pub(super) fn of(wire: Wire) -> Self {
+        Self { text: Text::of(wire), ..Self::default() }
+    }
+
     /// Takes one field of the response; `streamed` says whether it repeats what came before.
     pub(super) fn hit(&mut self, hit: &Hit<'_, Field>, streamed: bool) {
         match (hit.field, hit.value) {
@@ -228,7 +213,7 @@ impl Output {
     }
 
     /// The number of tokens, where it can be known, with those of the tools' names.
-    fn tokens(mut self, framing: &Framing, tools: &[String], ended: bool) -> Option<u64> {
+    pub(super) fn tokens(mut self, framing: &Framing, tools: &[String], ended: bool) -> Option<u64> {
         for tool in tools {
             self.text.boundary();
             self.text.push(tool.as_bytes());
@@ -241,21 +226,18 @@ impl Output {
 }
 
 /// Adds to `usage` what the provider did not report of a call. A count that is on the wire stays as it is.
+/// `count` says how many tokens went in, where it is asked for that, and how many came out.
 pub(super) fn complete(
     usage: &mut Usage,
-    framing: &Framing,
-    prompt: Option<Prompt>,
-    output: Option<Output>,
-    tools: &[String],
     interrupted: bool,
+    count: impl FnOnce(bool) -> (Option<u64>, Option<u64>),
 ) {
     let reported = usage.source == UsageSource::Reported;
     // Who reports one side only has a reason, unless it was to report the other at the end.
     if reported && !(interrupted && usage.output_tokens.is_none()) {
         return;
     }
-    let output = output.and_then(|output| output.tokens(framing, tools, !interrupted));
-    let input = prompt.filter(|_| !reported).and_then(|prompt| prompt.tokens(framing));
+    let (input, output) = count(!reported);
     if input.is_none() && output.is_none() {
         return;
     }

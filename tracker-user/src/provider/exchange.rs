@@ -8,8 +8,8 @@ use super::{
     body::{Body, Outcome},
     catalog::{Catalog, Route},
     counted::Known,
-    dialect::{Compiled, Field, Framing, Wire},
-    estimate::{self, Estimates, Prompt},
+    dialect::{Compiled, Dialect, Field, Framing, Wire},
+    estimate::{self, Estimates, Output, Prompt},
     form::Form,
     grpc,
     json::{Hit, Scanner, Value},
@@ -82,7 +82,11 @@ impl Reader {
 impl RequestBody {
     /// Whether its text was there to be counted, to its end.
     fn is_whole(&self) -> bool {
-        matches!(&self.reader, Reader::Json(scanner) if scanner.is_complete())
+        match &self.reader {
+            Reader::Json(scanner) => scanner.is_complete(),
+            Reader::Rpc(messages) => messages.are_whole(),
+            Reader::Unknown | Reader::Form(_) => false,
+        }
     }
 
     fn hit(&mut self, hit: Hit<'_, Field>) {
@@ -98,9 +102,10 @@ impl RequestBody {
             (Field::ModelResource, Value::Text { text, truncated: false }) if model.is_none() => {
                 *model = text.rsplit('/').next().filter(|name| !name.is_empty()).map(wire_text);
             }
-            (Field::Prompt | Field::Opaque, Value::Present | Value::BeginArray | Value::BeginObject) => {
-                *prompt = true;
-            }
+            (
+                Field::Prompt | Field::Message | Field::Opaque,
+                Value::Present | Value::BeginArray | Value::BeginObject,
+            ) => *prompt = true,
             _ => {}
         }
     }
@@ -120,10 +125,12 @@ impl Exchange {
         role: Role,
         head: &RequestHead,
         started: Timestamp,
+        wire: Wire,
         estimates: Estimates,
     ) -> Self {
         // What is asked for again was asked for before, by another request.
-        let (prompt, output) = (estimates != Estimates::Never && !route.poll).then(Default::default).unzip();
+        let estimated = estimates != Estimates::Never && !route.poll;
+        let (prompt, output) = estimated.then(|| (Prompt::of(wire), Output::of(wire))).unzip();
         Self {
             route,
             role,
@@ -175,10 +182,8 @@ impl Exchange {
     pub(super) fn response(&mut self, compiled: &Compiled, head: &ResponseHead, at: Timestamp) {
         self.status = Some(head.status);
         self.last_byte = Some(at);
-        let wanted = |name| compiled.dialect.headers.iter().any(|&(header, _)| header == name);
-        self.headers = head.headers.iter().filter(|(name, _)| wanted(*name)).cloned().collect();
+        self.fields(compiled, &head.headers);
         let kind = head.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-        self.note_status(&head.headers);
         if matches!(compiled.dialect.wire, Wire::Grpc { .. })
             && head.content_type.as_deref().is_none_or(grpc::is_content_type)
         {
@@ -187,9 +192,11 @@ impl Exchange {
         self.lines = ["ndjson", "jsonl", "stream+json", "json-seq"].iter().any(|lines| kind.contains(lines));
     }
 
-    /// Fields behind the body, or in a head that nothing follows.
-    pub(super) fn note_status(&mut self, headers: &[(&'static str, String)]) {
-        self.rpc_status = self.rpc_status.take().or_else(|| header(headers, grpc::STATUS).map(str::to_owned));
+    /// Fields of the response's head, or those behind its body.
+    pub(super) fn fields(&mut self, compiled: &Compiled, fields: &[(&'static str, String)]) {
+        let wanted = |name| compiled.dialect.headers.iter().any(|&(header, _)| header == name);
+        self.headers.extend(fields.iter().filter(|(name, _)| wanted(*name)).cloned());
+        self.rpc_status = self.rpc_status.take().or_else(|| header(fields, grpc::STATUS).map(str::to_owned));
     }
 
     pub(super) fn response_body(&mut self, compiled: &Compiled, data: &[u8], at: Timestamp) {
@@ -310,7 +317,11 @@ impl Exchange {
         let seen = matches!(end, End::Complete | End::Closed | End::RequestCut);
         let accepted = self.status.is_some_and(|status| status < 400);
         if seen && accepted && (error.is_none() || interrupted || self.answer.content) {
-            estimate::complete(usage, framing, prompt, output, self.answer.tools.names(), interrupted);
+            let tools = self.answer.tools.names();
+            estimate::complete(usage, interrupted, |input| {
+                let prompt = prompt.filter(|_| input).and_then(|prompt| prompt.tokens(framing));
+                (prompt, output.and_then(|output| output.tokens(framing, tools, !interrupted)))
+            });
         }
     }
 
@@ -323,8 +334,12 @@ impl Exchange {
 
     /// Whether the bodies alone show a call of this dialect: a prompt, and an answer that only it has.
     /// Without a prompt it may be a look at an answer that was given before.
-    pub(super) const fn is_evident(&self) -> bool {
-        self.request.prompt && self.answer.own
+    pub(super) fn is_evident(&self, dialect: &Dialect) -> bool {
+        let ours = |model: &Option<String>| {
+            let fits = |start: &&str| model.as_ref().is_some_and(|model| model.starts_with(*start));
+            dialect.models.is_empty() || dialect.models.iter().any(fits)
+        };
+        self.request.prompt && self.answer.own && ours(&self.request.model) && ours(&self.answer.model)
     }
 
     /// Whether the bodies agree that this was a call to an LLM, at a host that nobody knows.

@@ -18,6 +18,7 @@ pub(super) struct Made<'a> {
     pub(super) status: u16,
     pub(super) content_type: &'a str,
     pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) trailers: Vec<(&'static str, String)>,
     pub(super) end: End,
 }
 
@@ -31,6 +32,7 @@ pub(super) fn made<'a>(host: &'a str, path: &'a str) -> Made<'a> {
         status: 200,
         content_type: "",
         headers: Vec::new(),
+        trailers: Vec::new(),
         end: End::Complete,
     }
 }
@@ -74,6 +76,9 @@ impl Made<'_> {
         handle(Event::Response { exchange, head: &head, at });
         for data in answer.chunks(size) {
             handle(Event::ResponseBody { exchange, data, at });
+        }
+        if !self.trailers.is_empty() {
+            handle(Event::Trailers { exchange, headers: &self.trailers, at });
         }
         handle(Event::End { exchange, end: self.end, at });
         out
@@ -152,6 +157,13 @@ fn usage_that_is_only_in_headers() {
     let call = request.call(br#"{"outputs":[{"text":"x","stop_reason":"stop"}]}"#);
     assert_eq!((call.usage.input_tokens, call.usage.output_tokens), (Some(108), Some(12)));
     assert_eq!((call.response_id.as_deref(), call.finish_reasons), (Some("r-1"), vec!["stop".to_owned()]));
+    // They may come behind the body, too.
+    let behind = Made {
+        trailers: request.headers.clone(),
+        ..made(BEDROCK, "/model/mistral.mistral-7b-instruct-v0%3A2/invoke")
+    };
+    let same = behind.call(br#"{"outputs":[{"text":"x","stop_reason":"stop"}]}"#);
+    assert_eq!((&same.usage, &same.response_id), (&call.usage, &call.response_id));
     // The body goes first.
     let call = request.call(br#"{"prompt_token_count":1,"generation_token_count":2,"stop_reason":"length"}"#);
     assert_eq!(call.usage.output_tokens, Some(2));

@@ -23,27 +23,43 @@ pub(super) type Sink<'s> = dyn FnMut(Result<Hit<'_, Field>, Broken>) + 's;
 pub(super) struct Messages {
     decoder: grpc::Decoder,
     scanner: Scanner,
+    /// Messages that were read, and whether all of them to their ends.
+    messages: u32,
+    broken: bool,
 }
 
 impl Messages {
     /// Of a sender with this `grpc-encoding`.
     pub(super) fn new(encoding: Option<&str>) -> Self {
-        Self { decoder: grpc::Decoder::new(encoding), scanner: Scanner::default() }
+        let decoder = grpc::Decoder::new(encoding);
+        Self { decoder, scanner: Scanner::default(), messages: 0, broken: false }
     }
 
     /// Reads the next bytes.
     pub(super) fn push(&mut self, table: &PathTable<Field>, data: &[u8], sink: &mut Sink<'_>) {
-        let Self { decoder, scanner } = self;
+        let Self { decoder, scanner, messages, broken } = self;
         decoder.push(data, &mut |piece| match piece {
             Piece::Begin => {}
             Piece::Data(data) => scanner.push(table, data, &mut |hit| sink(Ok(hit))),
             Piece::End { whole } => {
                 let read = scanner.finish(table, &mut |hit| sink(Ok(hit)));
+                *messages = messages.saturating_add(1);
                 if !whole || !read {
+                    *broken = true;
                     sink(Err(Broken));
                 }
             }
         });
+    }
+
+    /// How many have been read.
+    pub(super) const fn count(&self) -> u32 {
+        self.messages
+    }
+
+    /// Whether there were some, and nothing of them is missing.
+    pub(super) const fn are_whole(&self) -> bool {
+        self.messages > 0 && !self.broken && self.is_between_messages()
     }
 
     /// Whether the body may end here.

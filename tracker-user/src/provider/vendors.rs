@@ -6,13 +6,14 @@
 use super::{
     catalog::{Endpoint, Method, Socket, Vendor},
     dialect::{
-        CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS, CONVERSE, DASHSCOPE,
-        DASHSCOPE_INPUT, Dialect, EMBED_CONTENT, EMBED_RPC, EMBEDDINGS, GENERATE, GENERATE_CONTENT,
-        GENERATE_RPC, IMAGES, INTERACTIONS, INVOKE_AGENT, INVOKE_MODEL, MESSAGES, MODERATION, OCR, OLLAMA,
-        PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SAGEMAKER, SPEECH,
-        STREAM_GENERATE_RPC, TRANSCRIPTION, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
-        VERTEX_STREAM_GENERATE_RPC, WATSONX, WORKERS, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED,
-        XAI_EMBED, XAI_IMAGE, XAI_SAMPLE, XAI_SAMPLE_STREAM,
+        BATCH_EMBED_RPC, CHAT, CODE_ASSIST, COHERE, COMPLETE, COMPLETION, COMPLETIONS, CONVERSATIONS,
+        CONVERSE, DASHSCOPE, DASHSCOPE_INPUT, Dialect, EMBED_CONTENT, EMBED_RPC, EMBEDDINGS, GEMINI_SHAPE,
+        GENERATE, GENERATE_CONTENT, GENERATE_RPC, IMAGES, INTERACTIONS, INVOKE_AGENT, INVOKE_MODEL, MESSAGES,
+        MODERATION, OCR, OLLAMA, PREDICT, PREDICTIONS, Quirks, RERANK, RESPONSES, RUNS, Reasoning, SAGEMAKER,
+        SPEECH, STREAM_GENERATE_RPC, TRANSCRIPTION, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC, VERTEX_SHAPE,
+        VERTEX_STREAM_GENERATE_RPC, WATSONX, WORKERS, XAI_CHAT, XAI_CHAT_SHAPE, XAI_CHAT_STREAM,
+        XAI_CHAT_STREAM_SHAPE, XAI_COMPACT, XAI_DEFERRED, XAI_EMBED, XAI_IMAGE, XAI_SAMPLE,
+        XAI_SAMPLE_STREAM,
     },
     realtime::Speech,
 };
@@ -93,6 +94,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("{model}:streamGenerateContent", &GENERATE_CONTENT, "generate_content"),
     call("{model}:embedContent", &EMBED_CONTENT, "embeddings"),
     call("{model}:batchEmbedContents", &EMBED_CONTENT, "embeddings"),
+    call("v1beta/interactions", &INTERACTIONS, "chat"),
+    poll("v1beta/interactions/{}", &INTERACTIONS, "chat"),
     no_call("publishers/anthropic/models/count-tokens:rawPredict"),
     call("publishers/anthropic/models/{model}:rawPredict", &MESSAGES, "chat"),
     call("publishers/anthropic/models/{model}:streamRawPredict", &MESSAGES, "chat"),
@@ -133,7 +136,11 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         "generate_content",
     ),
     call("/google.ai.generativelanguage.v1.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
-    call("/google.ai.generativelanguage.v1.GenerativeService/BatchEmbedContents", &EMBED_RPC, "embeddings"),
+    call(
+        "/google.ai.generativelanguage.v1.GenerativeService/BatchEmbedContents",
+        &BATCH_EMBED_RPC,
+        "embeddings",
+    ),
     call(
         "/google.ai.generativelanguage.v1beta.GenerativeService/GenerateContent",
         &GENERATE_RPC,
@@ -147,7 +154,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("/google.ai.generativelanguage.v1beta.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
     call(
         "/google.ai.generativelanguage.v1beta.GenerativeService/BatchEmbedContents",
-        &EMBED_RPC,
+        &BATCH_EMBED_RPC,
         "embeddings",
     ),
     call(
@@ -163,7 +170,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     call("/google.ai.generativelanguage.v1alpha.GenerativeService/EmbedContent", &EMBED_RPC, "embeddings"),
     call(
         "/google.ai.generativelanguage.v1alpha.GenerativeService/BatchEmbedContents",
-        &EMBED_RPC,
+        &BATCH_EMBED_RPC,
         "embeddings",
     ),
     call(
@@ -207,6 +214,10 @@ pub(super) static SHAPES: &[(&Dialect, &str)] = &[
     (&GENERATE_CONTENT, "generate_content"),
     (&COMPLETIONS, "text_completion"),
     (&EMBEDDINGS, "embeddings"),
+    (&GEMINI_SHAPE, "generate_content"),
+    (&VERTEX_SHAPE, "generate_content"),
+    (&XAI_CHAT_SHAPE, "chat"),
+    (&XAI_CHAT_STREAM_SHAPE, "chat"),
 ];
 
 const fn socket(path: &'static str, speech: Speech, operation: &'static str) -> Socket {
@@ -267,6 +278,7 @@ const WORKERS_AI: &[Endpoint] = &[
 ];
 
 const GOOGLE: &[Endpoint] = &[
+    // Of Vertex AI, and in later versions.
     call("interactions", &INTERACTIONS, "chat"),
     poll("interactions/{}", &INTERACTIONS, "chat"),
     any_task("{model}:predict", &PREDICT, "prediction"),
@@ -278,10 +290,13 @@ pub(super) static VENDORS: &[Vendor] = &[
     Vendor { endpoints: ASSISTANTS, ..vendor("openai", &["api.openai.com", "*.api.openai.com"]) },
     // The ChatGPT site is more than the API that Codex uses with an account.
     Vendor { under: &["backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
-    Vendor { endpoints: ASSISTANTS, ..vendor("azure.ai.openai", &["*.openai.azure.com"]) },
+    Vendor {
+        endpoints: ASSISTANTS,
+        ..vendor("azure.ai.openai", &["*.openai.azure.com", "*.openai.azure.us", "*.openai.azure.cn"])
+    },
     Vendor {
         under: &["openai/", "voice-live/"],
-        ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com"])
+        ..vendor("azure.ai.openai", &["*.cognitiveservices.azure.com", "*.cognitiveservices.azure.us"])
     },
     vendor("github_models", &["models.github.ai", "models.inference.ai.azure.com"]),
     vendor(
@@ -307,11 +322,21 @@ pub(super) static VENDORS: &[Vendor] = &[
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
         endpoints: GOOGLE,
-        ..vendor("gcp.vertex_ai", &["aiplatform.googleapis.com", "*-aiplatform.googleapis.com"])
+        ..vendor(
+            "gcp.vertex_ai",
+            &["aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com"],
+        )
     },
     vendor(
         "aws.bedrock",
-        &["bedrock-runtime*.amazonaws.com", "bedrock-runtime*.amazonaws.com.cn", "bedrock-mantle.*.api.aws"],
+        &[
+            "bedrock-runtime*.amazonaws.com",
+            "bedrock-runtime*.amazonaws.com.cn",
+            "bedrock-runtime*.api.aws",
+            // Inside a customer's network.
+            "*.bedrock-runtime*.amazonaws.com",
+            "bedrock-mantle*.api.aws",
+        ],
     ),
     Vendor {
         endpoints: &[call("agents/{}/agentAliases/{}/sessions/{}/text", &INVOKE_AGENT, "invoke_agent")],
@@ -377,7 +402,10 @@ pub(super) static VENDORS: &[Vendor] = &[
             any_task("models/{model}/{model}", &GENERATE, "text_completion"),
             any_task("models/{model}/{model}/pipeline/feature-extraction", &GENERATE, "embeddings"),
         ],
-        ..vendor("hugging_face", &["router.huggingface.co", "api-inference.huggingface.co"])
+        ..vendor(
+            "hugging_face",
+            &["router.huggingface.co", "api-inference.huggingface.co", "*.endpoints.huggingface.cloud"],
+        )
     },
     Vendor {
         endpoints: &[
@@ -452,5 +480,18 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("siliconflow", &["api.siliconflow.com", "api.siliconflow.cn"]),
     vendor("minimax", &["api.minimax.io", "api.minimaxi.com"]),
     vendor("volcengine", &["ark.*.volces.com"]),
+    vendor("nebius", &["api.studio.nebius.com", "api.studio.nebius.ai", "api.tokenfactory.nebius.com"]),
+    vendor("novita", &["api.novita.ai"]),
+    vendor("hyperbolic", &["api.hyperbolic.xyz"]),
+    vendor("lambda", &["api.lambda.ai", "api.lambdalabs.com"]),
+    vendor("baseten", &["inference.baseten.co"]),
+    vendor("scaleway", &["api.scaleway.ai"]),
+    vendor("upstage", &["api.upstage.ai"]),
+    vendor("stepfun", &["api.stepfun.com", "api.stepfun.ai"]),
+    vendor("tencent_cloud", &["api.hunyuan.cloud.tencent.com"]),
+    vendor("baidu", &["qianfan.baidubce.com"]),
+    vendor("chutes", &["llm.chutes.ai"]),
+    vendor("featherless", &["api.featherless.ai"]),
+    vendor("inception", &["api.inceptionlabs.ai"]),
     Vendor { under: &["api/", "v1/"], ..vendor("ollama", &["ollama.com", "*:11434"]) },
 ];

@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+#[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) provider: String,
@@ -22,6 +23,8 @@ pub(crate) struct Row {
     request_body: Option<PathBuf>,
     response_body: Option<PathBuf>,
     headers: Option<PathBuf>,
+    /// Bodies in the place of those in the files.
+    altered: [Option<Vec<u8>>; 2],
 }
 
 impl Row {
@@ -48,7 +51,13 @@ impl Row {
             request_body: file("request_body_path"),
             response_body: file("response_body_path"),
             headers: file("headers_path"),
+            altered: [None, None],
         }
+    }
+
+    /// The same with other bodies.
+    pub(crate) fn altered(&self, request: Option<Vec<u8>>, response: Vec<u8>) -> Self {
+        Self { altered: [request, Some(response)], ..self.clone() }
     }
 
     pub(crate) fn has_url(&self) -> bool {
@@ -144,12 +153,12 @@ impl Row {
     }
 
     pub(crate) fn request_body(&self) -> Vec<u8> {
-        self.request_body.as_ref().map(|path| fs::read(path).unwrap()).unwrap_or_default()
+        body(&self.altered[0], &self.request_body)
     }
 
     /// As stored: still in its content coding.
     pub(crate) fn response_body(&self) -> Vec<u8> {
-        self.response_body.as_ref().map(|path| fs::read(path).unwrap()).unwrap_or_default()
+        body(&self.altered[1], &self.response_body)
     }
 
     /// Sizes of the recording client's reads.
@@ -158,4 +167,9 @@ impl Row {
         let sizes = headers["read_chunks"].as_array()?;
         Some(sizes.iter().map(|size| size.as_u64().unwrap() as usize).filter(|&size| size > 0).collect())
     }
+}
+
+fn body(altered: &Option<Vec<u8>>, file: &Option<PathBuf>) -> Vec<u8> {
+    let stored = || file.as_ref().map(|path| fs::read(path).unwrap()).unwrap_or_default();
+    altered.clone().unwrap_or_else(stored)
 }

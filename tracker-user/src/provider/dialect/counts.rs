@@ -48,13 +48,18 @@ impl Counts {
     }
 
     /// Takes a number from the wire. Some are negative, which says nothing, and some are written
-    /// as floats. `null` leaves what is known.
+    /// as floats or as strings. `null` leaves what is known.
     pub(in crate::provider) fn set(&mut self, counter: Counter, value: Value<'_>) {
         let count = match value {
             Value::Integer(n) => u64::try_from(n).ok(),
             // Beyond 2^53 floats are no longer whole numbers, and nobody counts that far.
             Value::Float(n) if (0.0..9e15).contains(&n) => Some(n.round() as u64),
             Value::Float(_) => None,
+            // As the JSON form of Protocol Buffers has numbers of 64 bits.
+            Value::Text { text, truncated: false } => match text.parse() {
+                Ok(n) => Some(n),
+                Err(_) => return,
+            },
             _ => return,
         };
         self.0[counter as usize] = count;

@@ -9,29 +9,42 @@ use super::{
     Counter::{CacheRead, Input, Output, Reasoning, ToolInput, Total},
     Dialect,
     Field::{
-        Choice, ChoiceIndex, Coded, Content, Count, FinishReason, Finished, Model, ModelResource, Own,
-        Prompt, ResponseId, ResponseModel, ServerTool, ServiceTier, Tool, ToolId, ToolKind, ToolName,
-        Usage as UsageObject,
+        Choice, ChoiceIndex, Coded, Content, Count, FinishReason, Finished, Instructions, Media, Message,
+        Model, ModelResource, Opaque, Own, Prompt, ResponseId, ResponseModel, Schema, ServerTool,
+        ServiceTier, Tool, ToolId, ToolKind, ToolName, Tools, Usage as UsageObject,
     },
-    Merge, PLAIN, Path, StreamEnd, Wire,
+    Merge, NO_FRAMING, PLAIN, Path, StreamEnd, Wire,
     counts::input_usage,
     gemini::generate_usage,
     openai::chat_usage,
 };
-use crate::provider::json::Want::{Presence, Scalar};
+use crate::provider::json::Want::{Presence, Scalar, Text};
 
 /// The trailers say whether a stream is whole, and where they are missing its finish reason.
 const END: StreamEnd = StreamEnd { done: false, kinds: &[], finish_reason: true };
 
-const UNARY: Dialect = Dialect { wire: Wire::Grpc { streaming: false }, end: END, ..PLAIN };
+const UNARY: Dialect = Dialect { wire: Wire::Grpc { streaming: Some(false) }, end: END, ..PLAIN };
 
-const STREAM: Wire = Wire::Grpc { streaming: true };
+const STREAM: Wire = Wire::Grpc { streaming: Some(true) };
 
 /// `GenerateContent` of the Gemini API.
 pub(in crate::provider) static GENERATE_RPC: Dialect = Dialect {
-    request: &[("1", Scalar, ModelResource), ("2", Presence, Prompt)],
+    request: &[
+        ("1", Scalar, ModelResource),
+        ("2", Presence, Message),
+        ("2.1.2", Text, Prompt),
+        ("2.1.3", Presence, Opaque),
+        ("2.1.4", Presence, Opaque),
+        ("2.1.5", Presence, Opaque),
+        ("2.1.6", Presence, Opaque),
+        // Tools, like what they are called with and answer, are messages of any depth.
+        ("5", Presence, Opaque),
+        ("8.1.2", Text, Instructions),
+        ("9", Presence, Opaque),
+    ],
     response: &[GEMINI],
     merge: Merge::Replace,
+    framing: NO_FRAMING,
     normalise: generate_usage,
     ..UNARY
 };
@@ -39,12 +52,33 @@ pub(in crate::provider) static GENERATE_RPC: Dialect = Dialect {
 /// `StreamGenerateContent` of the Gemini API.
 pub(in crate::provider) static STREAM_GENERATE_RPC: Dialect = Dialect { wire: STREAM, ..GENERATE_RPC };
 
-/// `EmbedContent` and `BatchEmbedContents` of the Gemini API, which report nothing.
-pub(in crate::provider) static EMBED_RPC: Dialect = Dialect { response: &[], ..GENERATE_RPC };
+/// `EmbedContent` of the Gemini API, which reports nothing.
+pub(in crate::provider) static EMBED_RPC: Dialect = Dialect {
+    request: &[("1", Scalar, ModelResource), ("2", Presence, Prompt), ("2.1.2", Text, Prompt)],
+    response: &[],
+    ..GENERATE_RPC
+};
+
+/// `BatchEmbedContents`: several of those requests.
+pub(in crate::provider) static BATCH_EMBED_RPC: Dialect = Dialect {
+    request: &[("1", Scalar, ModelResource), ("2", Presence, Prompt), ("2.2.1.2", Text, Prompt)],
+    ..EMBED_RPC
+};
 
 /// `GenerateContent` of Vertex AI.
 pub(in crate::provider) static VERTEX_GENERATE_RPC: Dialect = Dialect {
-    request: &[("5", Scalar, ModelResource), ("2", Presence, Prompt)],
+    request: &[
+        ("5", Scalar, ModelResource),
+        ("2", Presence, Message),
+        ("2.2.1", Text, Prompt),
+        ("2.2.2", Presence, Opaque),
+        ("2.2.3", Presence, Opaque),
+        ("2.2.5", Presence, Opaque),
+        ("2.2.6", Presence, Opaque),
+        ("6", Presence, Opaque),
+        ("8.2.1", Text, Instructions),
+        ("9", Presence, Opaque),
+    ],
     response: &[VERTEX],
     ..GENERATE_RPC
 };
@@ -55,25 +89,38 @@ pub(in crate::provider) static VERTEX_STREAM_GENERATE_RPC: Dialect =
 
 /// `EmbedContent` of Vertex AI.
 pub(in crate::provider) static VERTEX_EMBED_RPC: Dialect = Dialect {
-    request: &[("1", Scalar, ModelResource), ("2", Presence, Prompt)],
+    request: &[("1", Scalar, ModelResource), ("2", Presence, Prompt), ("2.2.1", Text, Prompt)],
     response: &[&[
         ("1", Presence, Own),
         ("2", Presence, UsageObject),
         ("2.1", Scalar, Count(Input)),
         ("2.3", Scalar, Count(Total)),
     ]],
+    framing: NO_FRAMING,
     normalise: input_usage,
     ..UNARY
 };
+
+/// What `GenerateContent` and its stream are where the path could not be read. Numbers of fields are few and
+/// everybody's: the names of the models have to be Google's, in the request and in the answer.
+pub(in crate::provider) static GEMINI_SHAPE: Dialect =
+    Dialect { wire: Wire::Grpc { streaming: None }, models: GOOGLE_MODELS, ..GENERATE_RPC };
+
+/// The same of Vertex AI.
+pub(in crate::provider) static VERTEX_SHAPE: Dialect =
+    Dialect { wire: Wire::Grpc { streaming: None }, models: GOOGLE_MODELS, ..VERTEX_GENERATE_RPC };
+
+const GOOGLE_MODELS: &[&str] = &["gemini-", "gemma-"];
 
 const GEMINI: &[Path] = &[
     ("1", Presence, Choice),
     ("1.3", Scalar, ChoiceIndex),
     ("1.2", Scalar, Coded(&GEMINI_FINISH)),
-    ("1.1.1.2", Presence, Content),
-    ("1.1.1.3", Presence, Content),
+    ("1.1.1.2", Text, Content),
+    ("1.1.1.3", Presence, Media),
     ("1.1.1.4", Presence, Tool),
     ("1.1.1.4.1", Scalar, ToolName),
+    ("1.1.1.4.2", Presence, Media),
     ("1.1.1.9", Presence, ServerTool("executableCode")),
     ("2.1", Presence, Finished),
     ("3", Presence, UsageObject),
@@ -90,10 +137,11 @@ const VERTEX: &[Path] = &[
     ("2", Presence, Choice),
     ("2.1", Scalar, ChoiceIndex),
     ("2.3", Scalar, Coded(&VERTEX_FINISH)),
-    ("2.2.2.1", Presence, Content),
-    ("2.2.2.2", Presence, Content),
+    ("2.2.2.1", Text, Content),
+    ("2.2.2.2", Presence, Media),
     ("2.2.2.5", Presence, Tool),
     ("2.2.2.5.1", Scalar, ToolName),
+    ("2.2.2.5.2", Presence, Media),
     ("2.2.2.8", Presence, ServerTool("executableCode")),
     ("3.1", Presence, Finished),
     ("4", Presence, UsageObject),
@@ -150,29 +198,56 @@ static VERTEX_TRAFFIC: Code = Code {
     words: &["ON_DEMAND", "PROVISIONED_THROUGHPUT", "ON_DEMAND_PRIORITY", "ON_DEMAND_FLEX"],
 };
 
+/// What xAI says of a call's tokens, in all of its messages.
+const XAI_USAGE: &[Path] = &[
+    ("", Presence, UsageObject),
+    ("1", Scalar, Count(Output)),
+    ("2", Scalar, Count(Input)),
+    ("3", Scalar, Count(Total)),
+    ("6", Scalar, Count(Reasoning)),
+    ("7", Scalar, Count(CacheRead)),
+];
+
+/// What the model says, whole or the next piece of it.
+const XAI_SAID: &[Path] = &[
+    ("1", Text, Content),
+    ("3", Presence, Tool),
+    ("3.1", Scalar, ToolId),
+    ("3.2", Scalar, Coded(&XAI_TOOL)),
+    ("3.10.1", Scalar, ToolName),
+    ("3.10.2", Text, Content),
+    ("4", Text, Content),
+];
+
+const XAI_COMPLETION: &[Path] = &[
+    ("1", Scalar, ResponseId),
+    ("2", Presence, Choice),
+    ("2.1", Scalar, Coded(&XAI_FINISH)),
+    ("2.2", Scalar, ChoiceIndex),
+    ("6", Scalar, ResponseModel),
+    ("15", Scalar, Coded(&XAI_TIER)),
+];
+
 /// `GetCompletion` of xAI.
 pub(in crate::provider) static XAI_CHAT: Dialect = Dialect {
-    request: &[("1", Presence, Prompt), ("2", Scalar, Model)],
-    response: &[&[
-        ("1", Scalar, ResponseId),
-        ("2", Presence, Choice),
-        ("2.1", Scalar, Coded(&XAI_FINISH)),
-        ("2.2", Scalar, ChoiceIndex),
-        ("2.3.1", Presence, Content),
-        ("2.3.3", Presence, Tool),
-        ("2.3.3.1", Scalar, ToolId),
-        ("2.3.3.2", Scalar, Coded(&XAI_TOOL)),
-        ("2.3.3.10.1", Scalar, ToolName),
-        ("2.3.4", Presence, Content),
-        ("6", Scalar, ResponseModel),
-        ("9", Presence, UsageObject),
-        ("9.1", Scalar, Count(Output)),
-        ("9.2", Scalar, Count(Input)),
-        ("9.3", Scalar, Count(Total)),
-        ("9.6", Scalar, Count(Reasoning)),
-        ("9.7", Scalar, Count(CacheRead)),
-        ("15", Scalar, Coded(&XAI_TIER)),
-    ]],
+    request: &[
+        ("1", Presence, Message),
+        ("1.1.1", Text, Prompt),
+        ("1.1.2", Presence, Opaque),
+        ("1.1.3", Presence, Opaque),
+        ("1.4.10.1", Text, Prompt),
+        ("1.4.10.2", Text, Prompt),
+        ("1.6", Presence, Opaque),
+        ("2", Scalar, Model),
+        ("10.2", Text, Schema),
+        ("17", Presence, Tools),
+        ("17.1.1", Text, Schema),
+        ("17.1.2", Text, Schema),
+        ("17.1.4", Text, Schema),
+        ("22", Presence, Opaque),
+    ],
+    response: &[XAI_COMPLETION],
+    nested: &[("2.3", XAI_SAID), ("9", XAI_USAGE)],
     tool_kinds: XAI_TOOL_KINDS,
     server_tool_kinds: XAI_SERVER_TOOL_KINDS,
     normalise: chat_usage,
@@ -185,47 +260,29 @@ pub(in crate::provider) static XAI_CHAT_STREAM: Dialect = Dialect {
     response: &[&[
         ("1", Scalar, ResponseId),
         ("2", Presence, Choice),
-        ("2.1.1", Presence, Content),
-        ("2.1.3", Presence, Tool),
-        ("2.1.3.1", Scalar, ToolId),
-        ("2.1.3.2", Scalar, Coded(&XAI_TOOL)),
-        ("2.1.3.10.1", Scalar, ToolName),
-        ("2.1.4", Presence, Content),
         ("2.3", Scalar, Coded(&XAI_FINISH)),
         ("2.4", Scalar, ChoiceIndex),
         ("4", Scalar, ResponseModel),
-        ("6", Presence, UsageObject),
-        ("6.1", Scalar, Count(Output)),
-        ("6.2", Scalar, Count(Input)),
-        ("6.3", Scalar, Count(Total)),
-        ("6.6", Scalar, Count(Reasoning)),
-        ("6.7", Scalar, Count(CacheRead)),
         ("12", Scalar, Coded(&XAI_TIER)),
     ]],
+    nested: &[("2.1", XAI_SAID), ("6", XAI_USAGE)],
     ..XAI_CHAT
 };
+
+/// `GetCompletion` where the path could not be read.
+pub(in crate::provider) static XAI_CHAT_SHAPE: Dialect = Dialect { models: XAI_MODELS, ..XAI_CHAT };
+
+/// `GetCompletionChunk` likewise.
+pub(in crate::provider) static XAI_CHAT_STREAM_SHAPE: Dialect =
+    Dialect { models: XAI_MODELS, ..XAI_CHAT_STREAM };
+
+const XAI_MODELS: &[&str] = &["grok-"];
 
 /// `GetDeferredCompletion` of xAI: a completion that was asked for before, once it is there.
 pub(in crate::provider) static XAI_DEFERRED: Dialect = Dialect {
     request: &[],
-    response: &[&[
-        ("1.1", Scalar, ResponseId),
-        ("1.2", Presence, Choice),
-        ("1.2.1", Scalar, Coded(&XAI_FINISH)),
-        ("1.2.2", Scalar, ChoiceIndex),
-        ("1.2.3.3", Presence, Tool),
-        ("1.2.3.3.1", Scalar, ToolId),
-        ("1.2.3.3.2", Scalar, Coded(&XAI_TOOL)),
-        ("1.2.3.3.10.1", Scalar, ToolName),
-        ("1.6", Scalar, ResponseModel),
-        ("1.9", Presence, UsageObject),
-        ("1.9.1", Scalar, Count(Output)),
-        ("1.9.2", Scalar, Count(Input)),
-        ("1.9.3", Scalar, Count(Total)),
-        ("1.9.6", Scalar, Count(Reasoning)),
-        ("1.9.7", Scalar, Count(CacheRead)),
-        ("1.15", Scalar, Coded(&XAI_TIER)),
-    ]],
+    response: &[],
+    nested: &[("1", XAI_COMPLETION), ("1.2.3", XAI_SAID), ("1.9", XAI_USAGE)],
     polled: true,
     ..XAI_CHAT
 };
@@ -233,35 +290,17 @@ pub(in crate::provider) static XAI_DEFERRED: Dialect = Dialect {
 /// `CompactContext` of xAI.
 pub(in crate::provider) static XAI_COMPACT: Dialect = Dialect {
     request: &[("1", Scalar, Model), ("2", Presence, Prompt)],
-    response: &[&[
-        ("1", Scalar, ResponseId),
-        ("4", Presence, UsageObject),
-        ("4.1", Scalar, Count(Output)),
-        ("4.2", Scalar, Count(Input)),
-        ("4.3", Scalar, Count(Total)),
-        ("4.6", Scalar, Count(Reasoning)),
-        ("4.7", Scalar, Count(CacheRead)),
-    ]],
+    response: &[&[("1", Scalar, ResponseId)]],
+    nested: &[("4", XAI_USAGE)],
     ..XAI_CHAT
 };
 
 /// `SampleText` of xAI.
 pub(in crate::provider) static XAI_SAMPLE: Dialect = Dialect {
-    request: &[("1", Presence, Prompt), ("3", Scalar, Model)],
-    response: &[&[
-        ("1", Scalar, ResponseId),
-        ("2", Presence, Choice),
-        ("2.1", Scalar, Coded(&XAI_FINISH)),
-        ("2.2", Scalar, ChoiceIndex),
-        ("2.3", Presence, Content),
-        ("6", Scalar, ResponseModel),
-        ("9", Presence, UsageObject),
-        ("9.1", Scalar, Count(Output)),
-        ("9.2", Scalar, Count(Input)),
-        ("9.3", Scalar, Count(Total)),
-        ("9.6", Scalar, Count(Reasoning)),
-        ("9.7", Scalar, Count(CacheRead)),
-    ]],
+    request: &[("1", Text, Prompt), ("3", Scalar, Model)],
+    response: &[XAI_COMPLETION, &[("2.3", Text, Content)]],
+    nested: &[("9", XAI_USAGE)],
+    framing: NO_FRAMING,
     ..XAI_CHAT
 };
 
@@ -270,24 +309,22 @@ pub(in crate::provider) static XAI_SAMPLE_STREAM: Dialect = Dialect { wire: STRE
 
 /// `Embed` of xAI, which counts vectors and not tokens.
 pub(in crate::provider) static XAI_EMBED: Dialect = Dialect {
-    request: &[("1", Presence, Prompt), ("2", Scalar, Model)],
+    request: &[
+        ("1", Presence, Prompt),
+        ("1.1", Text, Prompt),
+        ("1.2", Presence, Opaque),
+        ("2", Scalar, Model),
+    ],
     response: &[&[("1", Scalar, ResponseId), ("2", Presence, Own), ("4", Scalar, ResponseModel)]],
+    framing: NO_FRAMING,
     ..UNARY
 };
 
 /// `GenerateImage` of xAI.
 pub(in crate::provider) static XAI_IMAGE: Dialect = Dialect {
     request: &[("1", Presence, Prompt), ("2", Scalar, Model)],
-    response: &[&[
-        ("1", Presence, Own),
-        ("2", Scalar, ResponseModel),
-        ("3", Presence, UsageObject),
-        ("3.1", Scalar, Count(Output)),
-        ("3.2", Scalar, Count(Input)),
-        ("3.3", Scalar, Count(Total)),
-        ("3.6", Scalar, Count(Reasoning)),
-        ("3.7", Scalar, Count(CacheRead)),
-    ]],
+    response: &[&[("1", Presence, Own), ("2", Scalar, ResponseModel)]],
+    nested: &[("3", XAI_USAGE)],
     ..XAI_CHAT
 };
 

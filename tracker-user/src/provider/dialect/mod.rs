@@ -23,9 +23,9 @@ pub(super) use cohere::{COHERE, RERANK};
 pub(super) use counts::{Counter, Counts};
 pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
 pub(super) use grpc::{
-    EMBED_RPC, GENERATE_RPC, STREAM_GENERATE_RPC, VERTEX_EMBED_RPC, VERTEX_GENERATE_RPC,
-    VERTEX_STREAM_GENERATE_RPC, XAI_CHAT, XAI_CHAT_STREAM, XAI_COMPACT, XAI_DEFERRED, XAI_EMBED, XAI_IMAGE,
-    XAI_SAMPLE, XAI_SAMPLE_STREAM,
+    BATCH_EMBED_RPC, EMBED_RPC, GEMINI_SHAPE, GENERATE_RPC, STREAM_GENERATE_RPC, VERTEX_EMBED_RPC,
+    VERTEX_GENERATE_RPC, VERTEX_SHAPE, VERTEX_STREAM_GENERATE_RPC, XAI_CHAT, XAI_CHAT_SHAPE, XAI_CHAT_STREAM,
+    XAI_CHAT_STREAM_SHAPE, XAI_COMPACT, XAI_DEFERRED, XAI_EMBED, XAI_IMAGE, XAI_SAMPLE, XAI_SAMPLE_STREAM,
 };
 pub(super) use local::{COMPLETION, GENERATE, OLLAMA, SAGEMAKER, WATSONX};
 pub(super) use media::{IMAGES, MODERATION, OCR, SPEECH, TRANSCRIPTION};
@@ -156,8 +156,8 @@ pub(super) enum Wire {
     Json,
     /// gRPC: messages of Protocol Buffers, so that paths are of field numbers.
     Grpc {
-        /// The answer may be several messages.
-        streaming: bool,
+        /// Whether the answer is a stream; absent where only the number of its messages tells.
+        streaming: Option<bool>,
     },
 }
 
@@ -166,7 +166,7 @@ pub(super) type Path = (&'static str, Want, Field);
 
 /// What may stand anywhere in a prompt and is not its text. Names that are common in the data of tools do
 /// no harm: that is [`Field::Schema`].
-const IN_PROMPTS: &[Path] = &[
+pub(super) const IN_PROMPTS: &[Path] = &[
     ("**.type", Want::Presence, Field::Aside),
     // A token of its own, which is in the framing.
     ("**.role", Want::Presence, Field::Aside),
@@ -279,6 +279,8 @@ pub(super) struct Dialect {
     /// Paths of the response body and of every event of a streamed one, in groups that dialects
     /// share.
     pub(super) response: &'static [&'static [Path]],
+    /// More of them, each group below a path: messages that stand in several others.
+    pub(super) nested: &'static [(&'static str, &'static [Path])],
     /// Headers of the response, lower case, that say what its body may not; the body goes first.
     pub(super) headers: &'static [(&'static str, Field)],
     /// Keys below which the whole response may be wrapped, in some or all events.
@@ -303,6 +305,8 @@ pub(super) struct Dialect {
     pub(super) polled: bool,
     /// Its bodies name no model, so that none is asked for where the host is unknown.
     pub(super) nameless: bool,
+    /// Beginnings of the names of its models, where nothing else in its bodies shows whose they are.
+    pub(super) models: &'static [&'static str],
     /// Values of the type or object that only answers of this dialect have, beside choices.
     pub(super) own_kinds: &'static [&'static str],
     /// How counts of several events join.
@@ -321,6 +325,7 @@ const PLAIN: Dialect = Dialect {
     wire: Wire::Json,
     request: &[],
     response: &[],
+    nested: &[],
     headers: &[],
     envelopes: &[],
     encloses: "",
@@ -331,6 +336,7 @@ const PLAIN: Dialect = Dialect {
     streams_array: false,
     polled: false,
     nameless: false,
+    models: &[],
     own_kinds: &[],
     merge: Merge::Overwrite,
     end: StreamEnd { done: true, kinds: &[], finish_reason: true },
@@ -380,16 +386,22 @@ pub(super) struct Compiled {
 impl Compiled {
     pub(super) fn new(dialect: &'static Dialect) -> Self {
         let common = [("", Want::Presence, Field::Document)];
-        let rows = || dialect.response.iter().copied().flatten();
-        let direct =
-            || common.iter().chain(rows()).map(|&(path, want, field)| (path.to_owned(), want, field));
+        let below = |outer: &str, inner: &str| format!("{outer}.{inner}");
+        let groups = dialect.response.iter().map(|group| ("", *group)).chain(dialect.nested.iter().copied());
+        let rows: Vec<(String, Want, Field)> = groups
+            .flat_map(|(outer, group)| {
+                group.iter().map(move |&(path, want, field)| (below(outer, path), want, field))
+            })
+            .collect();
         let wrapped = dialect.envelopes.iter().flat_map(|envelope| {
-            rows().map(move |&(path, want, field)| (format!("{envelope}.{path}"), want, field))
+            rows.iter().map(move |(path, want, field)| (below(envelope, path), *want, *field))
         });
+        let direct = common.iter().map(|&(path, want, field)| (path.to_owned(), want, field));
+        let direct = direct.chain(rows.iter().cloned());
         Self {
             dialect,
             request: PathTable::compile(dialect.request.iter().chain(IN_PROMPTS).copied()),
-            response: PathTable::compile(direct().chain(wrapped)),
+            response: PathTable::compile(direct.chain(wrapped)),
             envelope: body::envelope(),
         }
     }

@@ -36,7 +36,7 @@ pub enum Value<'a> {
         /// There was more.
         truncated: bool,
     },
-    /// A piece of a string's content, never empty, escapes left as they are.
+    /// A piece of a string's content, never empty, escapes left as they are; other formats have none.
     Piece(&'a [u8]),
     /// A key inside a value of which everything is wanted, up to 256 bytes.
     Key(&'a [u8]),

@@ -29,6 +29,8 @@ enum State {
     Skip(u64),
     /// In a string that is copied.
     Text(NodeId, u64),
+    /// In a string that is handed out piece by piece.
+    Pieces(NodeId, u64),
     /// No message: nothing more is read until [`Scanner::finish`].
     Malformed,
 }
@@ -101,6 +103,14 @@ impl Scanner {
                     self.text.push(piece);
                     self.state = State::Text(node, left - piece.len() as u64);
                     self.end_text(table, sink);
+                }
+                State::Pieces(node, left) => {
+                    let piece = self.take(&mut input, left);
+                    let left = left - piece.len() as u64;
+                    if let Some((_, field)) = table.leaf(node) {
+                        sink(Hit { field, value: Value::Piece(piece), index: 0 });
+                    }
+                    self.state = if left == 0 { State::Tag } else { State::Pieces(node, left) };
                 }
                 State::Malformed => return,
             }
@@ -214,6 +224,10 @@ impl Scanner {
             Some((Want::Presence, field)) if length > 0 => {
                 sink(Hit { field, value: Value::BeginObject, index: 0 });
                 sink(Hit { field, value: Value::End, index: 0 });
+            }
+            Some((Want::Text | Want::Within | Want::Everything, field)) if length > 0 => {
+                sink(Hit { field, value: Value::Present, index: 0 });
+                self.state = State::Pieces(node, length);
             }
             _ => {}
         }

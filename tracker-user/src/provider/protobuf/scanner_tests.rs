@@ -31,26 +31,45 @@ fn table() -> PathTable<&'static str> {
         ("2.15.1000", Want::Scalar, "deep number"),
         ("3", Want::Presence, "present"),
         ("4", Want::Scalar, "number"),
+        ("5", Want::Text, "pieces"),
     ])
 }
 
 fn read(input: &[u8], size: usize) -> (Vec<String>, bool) {
     let (table, mut scanner, mut hits) = (table(), Scanner::default(), Vec::new());
     let mut note = |hit: Hit<'_, &str>| {
-        hits.push(match hit.value {
+        let said = match hit.value {
             Value::BeginObject => format!("{} {{", hit.field),
             Value::End => format!("{} }}", hit.field),
             Value::Present => hit.field.to_owned(),
             Value::Integer(value) => format!("{} = {value}", hit.field),
+            Value::Piece(piece) => {
+                let start = format!("{} << ", hit.field);
+                let known = hits.pop_if(|last: &mut String| last.starts_with(&start)).unwrap_or(start);
+                known + &piece.escape_ascii().to_string()
+            }
             Value::Text { text, truncated } => format!("{} = {text:?}, cut: {truncated}", hit.field),
             _ => unreachable!(),
-        });
+        };
+        hits.push(said);
     };
     for piece in input.chunks(size.max(1)) {
         scanner.push(&table, piece, &mut note);
     }
     let whole = scanner.finish(&table, &mut note);
     (hits, whole)
+}
+
+#[test]
+fn a_text_in_pieces() {
+    // What would be an escape elsewhere is none here.
+    let message = [bytes(5, r"wo\rds"), bytes(5, ""), bytes(5, "!"), number(5, 7), number(4, 1)].concat();
+    for size in [1, 2, 100] {
+        let (hits, whole) = read(&message, size);
+        let expected =
+            ["pieces", r"pieces << wo\\rds", "pieces", "pieces << !", "number = 1", "document }"].to_vec();
+        assert_eq!((hits, whole), (expected.into_iter().map(str::to_owned).collect(), true), "{size}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::{
     said::{
         Path, Said,
         Says::{
-            Content, Count, Error, ErrorCode, ErrorStatus, ErrorType, Generate, Item, ItemKind, ItemName,
-            Kind, Model, ResponseId, SessionModel, Status, Transcriber, Usage as UsageObject,
+            Asks, Content, Count, Error, ErrorCode, ErrorStatus, ErrorType, Generate, Item, ItemKind,
+            ItemName, Kind, Model, ResponseId, SessionModel, Status, Transcriber, Usage as UsageObject,
         },
     },
     turn::Turn,
@@ -20,9 +20,9 @@ use crate::{
         Call,
         dialect::{
             Counter::{CacheCreation, CacheRead, Input, Output, Reasoning},
-            RESPONSES,
+            Field, RESPONSES,
         },
-        json::Want::{Presence, Scalar},
+        json::Want::{Everything, Presence, Scalar, Text, Within},
     },
 };
 
@@ -37,6 +37,10 @@ pub(super) const CLIENT: &[Path] = &[
     ("session.model", Scalar, SessionModel),
     ("session.input_audio_transcription.model", Scalar, Transcriber),
     ("session.audio.input.transcription.model", Scalar, Transcriber),
+    ("session.instructions", Within, Asks(Field::Instructions)),
+    ("session.tools", Everything, Asks(Field::Tools)),
+    ("item", Within, Asks(Field::Prompt)),
+    ("audio", Presence, Asks(Field::Opaque)),
 ];
 
 pub(super) const SERVER: &[Path] = &[
@@ -72,7 +76,7 @@ pub(super) const SERVER: &[Path] = &[
     ("item", Presence, Item),
     ("item.type", Scalar, ItemKind),
     ("item.name", Scalar, ItemName),
-    ("delta", Presence, Content),
+    ("delta", Text, Content),
     ("session.model", Scalar, SessionModel),
     ("session.input_audio_transcription.model", Scalar, Transcriber),
     ("session.audio.input.transcription.model", Scalar, Transcriber),
@@ -93,6 +97,8 @@ impl Conversation {
         out: &mut dyn FnMut(Call),
     ) {
         let Said { kind, model, session_model, transcriber, generates_nothing, .. } = said;
+        let setting = kind.as_deref() == Some("session.update");
+        let input = self.session.ears.as_mut().and_then(|ears| ears.asked(setting));
         match kind.as_deref() {
             Some("response.create") => {
                 // The answers to earlier ones were lost.
@@ -102,6 +108,7 @@ impl Conversation {
                 let turn = self.open(Turn::begun(begun), at, out);
                 turn.model = model;
                 turn.warm_up = generates_nothing;
+                turn.input = input;
             }
             Some("session.update" | "transcription_session.update") => {
                 self.session.model = session_model.or(self.session.model.take());
@@ -153,7 +160,7 @@ impl Conversation {
 
     /// A response has begun: the oldest that was asked for, or one that nobody asked for.
     fn created(&mut self, said: Said, begun: Timestamp, at: Timestamp, out: &mut dyn FnMut(Call)) {
-        let Said { response_id, model, .. } = said;
+        let Said { response_id: id, model, .. } = said;
         for turn in self.turns.extract_if(.., |turn| turn.doubtful && turn.answered) {
             self.session.emit(turn.cut_short(), at, out);
         }
@@ -162,10 +169,14 @@ impl Conversation {
             None => self.open(Turn { unasked: true, ..Turn::begun(begun) }, at, out),
         };
         turn.answered = true;
-        turn.id = response_id;
+        turn.id.clone_from(&id);
         turn.served = model;
         // Errors until now were about something else.
         (turn.error, turn.status) = (None, None);
+        // Whose the pieces are that come now is not looked at.
+        if self.turns.iter().filter(|turn| turn.answered).count() > 1 {
+            self.turns.iter_mut().for_each(|turn| turn.unheard = true);
+        }
     }
 
     /// A response has ended.

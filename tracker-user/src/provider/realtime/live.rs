@@ -9,8 +9,8 @@ use super::{
     said::{
         Path, Said,
         Says::{
-            Asked, Content, Count, Interrupted, Model, Reason, Tool, ToolsAnswered, TurnComplete,
-            Usage as UsageObject,
+            Arguments, Asked, AskedText, Asks, Content, Count, Interrupted, Media, Model, Reason, Tool,
+            ToolsAnswered, TurnComplete, Usage as UsageObject,
         },
     },
     turn::Turn,
@@ -21,9 +21,9 @@ use crate::{
         Call, Usage, UsageSource,
         dialect::{
             Counter::{CacheRead, Input, Output, Reasoning, ToolInput, Total},
-            Counts,
+            Counts, Field,
         },
-        json::Want::{Presence, Scalar},
+        json::Want::{Everything, Presence, Scalar, Text, Within},
     },
 };
 
@@ -33,8 +33,8 @@ pub(super) const CLIENT: &[Path] = &[
     ("client_content.turn_complete", Presence, Asked),
     ("client_content.turnComplete", Presence, Asked),
     ("clientContent.turnComplete", Presence, Asked),
-    ("realtime_input.text", Presence, Asked),
-    ("realtimeInput.text", Presence, Asked),
+    ("realtime_input.text", Text, AskedText),
+    ("realtimeInput.text", Text, AskedText),
     ("realtime_input.activity_end", Presence, Asked),
     ("realtime_input.activityEnd", Presence, Asked),
     ("realtimeInput.activityEnd", Presence, Asked),
@@ -43,17 +43,31 @@ pub(super) const CLIENT: &[Path] = &[
     ("realtimeInput.audioStreamEnd", Presence, Asked),
     ("tool_response", Presence, ToolsAnswered),
     ("toolResponse", Presence, ToolsAnswered),
+    ("setup.system_instruction", Within, Asks(Field::Instructions)),
+    ("setup.systemInstruction", Within, Asks(Field::Instructions)),
+    ("setup.tools", Everything, Asks(Field::Tools)),
+    ("client_content.turns", Within, Asks(Field::Prompt)),
+    ("clientContent.turns", Within, Asks(Field::Prompt)),
+    ("tool_response.function_responses[].response", Everything, Asks(Field::Schema)),
+    ("toolResponse.functionResponses[].response", Everything, Asks(Field::Schema)),
+    ("realtime_input.media_chunks", Presence, Asks(Field::Opaque)),
+    ("realtimeInput.mediaChunks", Presence, Asks(Field::Opaque)),
+    ("realtime_input.audio", Presence, Asks(Field::Opaque)),
+    ("realtimeInput.audio", Presence, Asks(Field::Opaque)),
+    ("realtime_input.video", Presence, Asks(Field::Opaque)),
+    ("realtimeInput.video", Presence, Asks(Field::Opaque)),
 ];
 
 pub(super) const SERVER: &[Path] = &[
-    ("serverContent.modelTurn.parts[].text", Presence, Content),
-    ("serverContent.modelTurn.parts[].inlineData", Presence, Content),
+    ("serverContent.modelTurn.parts[].text", Text, Content),
+    ("serverContent.modelTurn.parts[].inlineData", Presence, Media),
     ("serverContent.modelTurn.parts[].executableCode", Presence, Content),
     ("serverContent.outputTranscription.text", Presence, Content),
     ("serverContent.interrupted", Presence, Interrupted),
     ("serverContent.turnComplete", Presence, TurnComplete),
     ("serverContent.turnCompleteReason", Scalar, Reason),
     ("toolCall.functionCalls[].name", Scalar, Tool),
+    ("toolCall.functionCalls[].args", Everything, Arguments),
     ("usageMetadata", Presence, UsageObject),
     ("usageMetadata.promptTokenCount", Scalar, Count(Input)),
     ("usageMetadata.toolUsePromptTokenCount", Scalar, Count(ToolInput)),
@@ -69,6 +83,9 @@ impl Conversation {
     /// The client's message is whole.
     pub(super) fn live_asks(&mut self, said: Said, at: Timestamp) {
         self.session.model = said.model.or(self.session.model.take());
+        if let Some(ears) = &mut self.session.ears {
+            ears.asked(false);
+        }
         // Within a turn the model goes on when its tools have answered.
         if said.asked || said.tools_answered && self.turns.is_empty() {
             self.session.asked = Some(at);

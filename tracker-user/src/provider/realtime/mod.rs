@@ -7,17 +7,21 @@
 //! A response belongs to the client's `response.create`, if there was one, or began by itself, as
 //! with voice detection by the server.
 
+mod ears;
 mod events;
 mod live;
 mod said;
 mod turn;
 
+use ears::Ears;
 use said::{Said, Says};
 use turn::Turn;
 
 use super::{
     Call,
     catalog::SocketRoute,
+    dialect::{self, IN_PROMPTS, RESPONSES},
+    estimate::Estimates,
     json::{PathTable, Scanner},
 };
 use crate::{
@@ -54,11 +58,22 @@ struct Pair {
 
 impl Tables {
     pub(super) fn new() -> Self {
-        let pair = |client: &[said::Path], server: &[said::Path]| Pair {
-            client: PathTable::compile(client.iter().copied()),
+        // Requests of the Responses API are the same as over HTTP, some inside a `response`.
+        let asks = |prefix: &'static str, rows: &'static [dialect::Path]| {
+            rows.iter().map(move |(path, want, field)| (format!("{prefix}{path}"), *want, Says::Asks(*field)))
+        };
+        let pair = |requests: &[&'static str], client: &[said::Path], server: &[said::Path]| Pair {
+            client: PathTable::compile(
+                (requests.iter().flat_map(|prefix| asks(prefix, RESPONSES.request)))
+                    .chain(asks("", IN_PROMPTS))
+                    .chain(client.iter().map(|&(path, want, says)| (path.to_owned(), want, says))),
+            ),
             server: PathTable::compile(server.iter().copied()),
         };
-        Self { events: pair(events::CLIENT, events::SERVER), live: pair(live::CLIENT, live::SERVER) }
+        Self {
+            events: pair(&["", "response."], events::CLIENT, events::SERVER),
+            live: pair(&[], live::CLIENT, live::SERVER),
+        }
     }
 
     fn of(&self, speech: Speech, from: Peer) -> &PathTable<Says> {
@@ -103,11 +118,14 @@ struct Session {
     transcriber: Option<String>,
     /// When the user's last input was complete.
     asked: Option<Timestamp>,
+    /// Absent where nothing is to be estimated.
+    ears: Option<Box<Ears>>,
 }
 
 impl Conversation {
-    pub(super) fn new(route: SocketRoute, role: Role, head: &RequestHead) -> Self {
+    pub(super) fn new(route: SocketRoute, role: Role, head: &RequestHead, estimates: Estimates) -> Self {
         let session = Session {
+            ears: Ears::open(route.speech, estimates),
             route,
             role,
             host: head.host.clone(),
@@ -138,9 +156,18 @@ impl Conversation {
         out: &mut dyn FnMut(Call),
     ) {
         let table = tables.of(self.session.route.speech, from);
-        let reader = self.reader(from);
+        let Self { client, server, session, .. } = self;
+        let reader = if from == Peer::Client { client } else { server };
         let begun = *reader.begun.get_or_insert(at);
-        reader.scanner.push(table, data, &mut |hit| reader.said.hit(hit));
+        let Reader { scanner, said, .. } = reader;
+        scanner.push(table, data, &mut |hit| {
+            match (&mut session.ears, from) {
+                (Some(ears), Peer::Client) => ears.hear_client(&hit),
+                (Some(ears), Peer::Server) => ears.hear_server(&hit, said.kind.as_deref()),
+                (None, _) => {}
+            }
+            said.hit(hit);
+        });
         if !fin {
             return;
         }
@@ -159,6 +186,10 @@ impl Conversation {
     /// Messages of one side were lost, or are not whole.
     pub(super) fn lost(&mut self, from: Peer) {
         *self.reader(from) = Reader::default();
+        if let Some(ears) = &mut self.session.ears {
+            ears.lost();
+        }
+        self.turns.iter_mut().for_each(|turn| turn.unheard = true);
         if from == Peer::Server {
             // Their ends may be among what was lost.
             self.turns.iter_mut().for_each(|turn| turn.doubtful = true);

@@ -1,16 +1,14 @@
 //! What one message says.
 
 use crate::provider::{
-    dialect::{Counter, Counts, RESPONSES},
+    answer::is_error_type,
+    dialect::{Counter, Counts, Field, RESPONSES},
     json::{Hit, Value, Want},
     wire_text,
 };
 
 /// Names of tools that are kept of one response.
 pub(super) const MAX_TOOLS: usize = 64;
-
-/// Longest error type that is passed on; longer ones are messages, not types.
-const MAX_ERROR_TYPE: usize = 64;
 
 /// One row of a path table.
 pub(super) type Path = (&'static str, Want, Says);
@@ -34,6 +32,14 @@ pub(super) enum Says {
     Generate,
     /// Something the model generated.
     Content,
+    /// The same, that is no text.
+    Media,
+    /// Arguments of a tool that it calls.
+    Arguments,
+    /// A part of what the model is to read, for an estimate.
+    Asks(Field),
+    /// Text that completes the user's input.
+    AskedText,
     /// The usage object.
     Usage,
     /// A count.
@@ -115,7 +121,7 @@ impl Said {
             (Says::Status, Value::Text { text, .. }) => set(&mut self.status, text),
             (Says::Reason, Value::Text { text, .. }) => set(&mut self.reason, text),
             (Says::Generate, Value::Bool(generate)) => self.generates_nothing = !generate,
-            (Says::Content, Value::Present | Value::BeginObject) => self.content = true,
+            (Says::Content | Says::Media, Value::Present | Value::BeginObject) => self.content = true,
 
             (Says::Usage, Value::BeginObject) => self.usage = true,
             (Says::Count(counter), value) => self.counts.set(counter, value),
@@ -147,7 +153,8 @@ impl Said {
             }
             (Says::ErrorStatus, Value::Integer(status)) => self.fault().status = status.try_into().ok(),
 
-            (Says::Asked, Value::Present | Value::BeginObject | Value::BeginArray) => self.asked = true,
+            (Says::AskedText, Value::Present)
+            | (Says::Asked, Value::Present | Value::BeginObject | Value::BeginArray) => self.asked = true,
             (Says::ToolsAnswered, Value::BeginObject) => self.tools_answered = true,
             (Says::Interrupted, Value::Present) => self.interrupted = true,
             (Says::TurnComplete, Value::Present) => self.turn_complete = true,
@@ -178,11 +185,4 @@ fn set(known: &mut Option<String>, text: &str) {
     if !text.is_empty() {
         *known = Some(wire_text(text));
     }
-}
-
-/// Whether a text is the name of an error and not its message.
-fn is_error_type(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= MAX_ERROR_TYPE
-        && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
 }

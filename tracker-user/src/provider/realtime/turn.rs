@@ -3,7 +3,7 @@
 use super::{Session, said::MAX_TOOLS};
 use crate::{
     capture::Timestamp,
-    provider::{Call, Usage, pace::Pace},
+    provider::{Call, Usage, UsageSource, pace::Pace},
 };
 
 /// What a response has said of itself so far.
@@ -30,6 +30,10 @@ pub(super) struct Turn {
     pub(super) unasked: bool,
     /// Messages were lost while it was open.
     pub(super) doubtful: bool,
+    /// Not all was heard of it, or what was heard may be another's.
+    pub(super) unheard: bool,
+    /// Estimated tokens of the prompt, where it came with the request.
+    pub(super) input: Option<u64>,
     /// It is over, but its usage may still come.
     pub(super) ended: bool,
 }
@@ -68,16 +72,19 @@ impl Turn {
 
 impl Session {
     /// Hands out the turn as a call, if it is one.
-    pub(super) fn emit(&self, turn: Turn, at: Timestamp, out: &mut dyn FnMut(Call)) {
+    pub(super) fn emit(&mut self, mut turn: Turn, at: Timestamp, out: &mut dyn FnMut(Call)) {
+        let transcribes = turn.operation.is_some();
+        if let Some(ears) = self.ears.as_mut().filter(|_| !transcribes && !turn.warm_up) {
+            ears.finish(&mut turn);
+        }
         // At a host that nobody knows the server has to have spoken the language too.
         if turn.warm_up || !(self.route.certain || turn.answered) {
             return;
         }
         let Turn { started, pace, usage, .. } = turn;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
-        let whole = turn.error.is_none() && !reasoned;
+        let whole = turn.error.is_none() && !reasoned && usage.source == UsageSource::Reported;
         let per_token = pace.time_per_token(usage.output_tokens).filter(|_| whole);
-        let transcribes = turn.operation.is_some();
         out(Call {
             started,
             provider: self.route.provider,

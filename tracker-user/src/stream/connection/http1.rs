@@ -249,6 +249,11 @@ impl Connection {
             });
         }
         let done = body.framing.is_done();
+        let headers = if requesting { Vec::new() } else { head::trailers(body.framing.trailers()) };
+        let known = body.exchange.is_some();
+        if !headers.is_empty() && known && !self.exchanges.has_ended(exchange) {
+            out(Event::Trailers { exchange, headers: &headers, at });
+        }
         if decoded.is_err() {
             self.undecodable(direction);
         }

@@ -392,6 +392,28 @@ fn heads_are_bounded() {
 }
 
 #[test]
+fn trailers_of_chunked_bodies() {
+    for (section, kept) in [
+        ("X-Generated-Tokens: 7\r\nSet-Cookie: hunter2\r\n", &[("x-generated-tokens", "7".to_owned())][..]),
+        ("no colon\r\n", &[]),
+        ("", &[]),
+    ] {
+        let response =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n{section}\r\n");
+        for size in [1, 5, 1000] {
+            let mut wire = Wire::default();
+            wire.write(post("/a", "1"));
+            for piece in response.as_bytes().chunks(size) {
+                wire.read(piece);
+            }
+            wire.write(post("/b", "1")).read(ok("b"));
+            assert_eq!(wire.ends(), ["/a 200 a Complete", "/b 200 b Complete"], "{size}");
+            assert_eq!(wire.seen[0].trailers, kept, "{size}");
+        }
+    }
+}
+
+#[test]
 fn idle_connections_are_small() {
     let mut wire = Wire::default();
     let head = format!("POST /a HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(5000));

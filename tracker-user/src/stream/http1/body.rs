@@ -26,10 +26,10 @@ pub(in crate::stream) enum Chunked {
     Data(u64),
     /// Before the line end that follows a chunk's data.
     DataEnd,
-    /// In the trailer section; `line` bytes of the current line, `seen` of all.
-    Trailer { line: usize, seen: usize },
-    /// Past the last line end.
-    Done,
+    /// In the trailer section, of which there is this; its last line is not whole, or empty.
+    Trailer(Vec<u8>),
+    /// Past the last line end; the trailer section, without the empty line behind it.
+    Done(Vec<u8>),
 }
 
 impl Chunked {
@@ -39,7 +39,12 @@ impl Chunked {
 impl Framing {
     /// Whether the body is over.
     pub(in crate::stream) fn is_done(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Done))
+        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Done(_)))
+    }
+
+    /// What came behind the body, once it is over; empty where nothing did.
+    pub(in crate::stream) fn trailers(&self) -> &[u8] {
+        if let Self::Chunked(Chunked::Done(trailers)) = self { trailers } else { &[] }
     }
 
     /// Takes the next piece of the body off `input`. An empty piece means that `input` is used up or
@@ -72,7 +77,7 @@ impl Chunked {
             match self {
                 Self::Data(left) if *left > 0 => return Ok(take(input, left)),
                 Self::Data(_) => *self = Self::DataEnd,
-                Self::Done => break,
+                Self::Done(_) => break,
                 Self::Size { size, digits } => match (byte as char).to_digit(16) {
                     Some(digit) => {
                         // Sixteen digits fill 64 bits; leading zeros beyond that are nobody's habit.
@@ -92,7 +97,7 @@ impl Chunked {
                         return Err(Malformed);
                     }
                     let Some(size) = end_of_line(input, seen)?.then_some(*size) else { break };
-                    *self = if size == 0 { Self::Trailer { line: 0, seen: 0 } } else { Self::Data(size) };
+                    *self = if size == 0 { Self::Trailer(Vec::new()) } else { Self::Data(size) };
                 }
                 Self::DataEnd => {
                     *input = after;
@@ -102,15 +107,14 @@ impl Chunked {
                         _ => return Err(Malformed),
                     }
                 }
-                Self::Trailer { line, seen } => {
+                Self::Trailer(section) => {
                     *input = after;
-                    *seen += 1;
+                    let line_begins = section.last().is_none_or(|last| *last == b'\n');
                     match byte {
-                        b'\n' if *line == 0 => *self = Self::Done,
-                        b'\n' => *line = 0,
-                        b'\r' => {}
-                        _ if *seen > MAX_HEAD => return Err(Malformed),
-                        _ => *line += 1,
+                        b'\n' if line_begins => *self = Self::Done(std::mem::take(section)),
+                        b'\r' if line_begins => {}
+                        _ if section.len() == MAX_HEAD => return Err(Malformed),
+                        _ => section.push(byte),
                     }
                 }
             }
@@ -168,6 +172,26 @@ mod tests {
             Ok(("abcd".into(), 0))
         );
         assert_eq!(chunked("3\nabc\n00A\n0123456789\n0\n\n!"), Ok(("abc0123456789".into(), 1)));
+    }
+
+    #[test]
+    fn trailers_are_kept() {
+        for (bytes, trailers) in [
+            ("1\r\na\r\n0\r\nT: 1\r\nU: 2\r\n\r\n", "T: 1\r\nU: 2\r\n"),
+            ("0\nT: 1\n\n", "T: 1\n"),
+            ("0\r\n\r\n", ""),
+        ] {
+            for size in [1, 4, 100] {
+                let mut framing = Framing::Chunked(Chunked::START);
+                for mut piece in bytes.as_bytes().chunks(size) {
+                    while !piece.is_empty() {
+                        assert!(framing.trailers().is_empty());
+                        framing.next(&mut piece).unwrap();
+                    }
+                }
+                assert_eq!(framing.trailers(), trailers.as_bytes());
+            }
+        }
     }
 
     #[test]

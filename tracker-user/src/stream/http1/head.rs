@@ -39,6 +39,9 @@ const MAX_VALUE: usize = 1024;
 /// Most header lines in a head.
 const MAX_HEADERS: usize = 256;
 
+/// Most lines in a trailer section.
+const MAX_TRAILERS: usize = 64;
+
 /// What the method means for the framing of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::stream) enum Method {
@@ -154,6 +157,21 @@ pub(in crate::stream) fn response(
     };
     let head = ResponseHead { status, content_type: fields.content_type, headers: fields.kept };
     Ok(Response { head, body: Wrapping { framing, codings: fields.codings } })
+}
+
+/// What is kept of a trailer section (RFC 9112, section 7.1.2): where its lines are no fields, nothing.
+pub(in crate::stream) fn trailers(section: &[u8]) -> Vec<(&'static str, String)> {
+    if section.is_empty() {
+        return Vec::new();
+    }
+    let mut headers = [EMPTY_HEADER; MAX_TRAILERS];
+    let lines = [section, b"\r\n"].concat();
+    match httparse::parse_headers(&lines, &mut headers) {
+        Ok(httparse::Status::Complete((_, headers))) => {
+            Fields::collect(headers).map_or_else(|_| Vec::new(), |fields| fields.kept)
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// What `Transfer-Encoding` says.
