@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toml::Value;
@@ -100,13 +103,13 @@ impl Cli {
             check_config: _,
         }) = command
         {
-            flag("--events", "events.file", events.as_ref().map(path));
+            flag("--events", "events.file", events.as_deref().map(path));
             flag(
                 "--metrics-listen",
                 "metrics.listen",
                 metrics_listen.map(|address| address.to_string().into()),
             );
-            flag("--metrics-web-config", "metrics.web_config", metrics_web_config.as_ref().map(path));
+            flag("--metrics-web-config", "metrics.web_config", metrics_web_config.as_deref().map(path));
             flag("--no-estimate", "usage.estimate", no_estimate.then_some(Value::Boolean(false)));
         }
         Sources { file: config.clone(), flags }
@@ -117,7 +120,7 @@ fn name<T: ValueEnum>(value: &T) -> Value {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()).into()
 }
 
-fn path(path: &PathBuf) -> Value {
+fn path(path: &Path) -> Value {
     path.to_string_lossy().into_owned().into()
 }
 
