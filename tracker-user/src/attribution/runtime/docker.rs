@@ -44,7 +44,10 @@ impl Runtime for Api {
             let address = Some("http://localhost");
             let docker =
                 Docker::connect_with_custom_transport(send, address, TIMEOUT.as_secs(), API_DEFAULT_VERSION)?;
-            let filters = HashMap::from([("id".to_owned(), vec![question.id.clone()])]);
+            // bollard does not know Podman's word for one that has just ended, `stopped`; those are on disk.
+            let alive = ["created", "running", "paused"].map(str::to_owned).to_vec();
+            let filters =
+                HashMap::from([("id".to_owned(), vec![question.id.clone()]), ("status".to_owned(), alive)]);
             let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
             let listed = docker.list_containers(Some(options)).await?;
             // The filter takes the beginning of an id, too.
