@@ -1,6 +1,6 @@
 //! Judges a file: which TLS stacks are in it, and where their functions are to be probed.
 //!
-//! A [`Locator`] knows one way to recognise one family of stacks. All are asked, because one file can
+//! A `Locator` knows one way to recognise one family of stacks. All are asked, because one file can
 //! hold several stacks of which only one carries traffic: everything found is hooked, and traffic
 //! decides.
 
