@@ -63,6 +63,7 @@ fn a_server_that_scrapes_under_load_agrees_with_the_stand_in() -> Result<()> {
         labels = [
             "process", "cgroup", "container", "user", {from = "uid", name = "team", map = [["0", "operators"]]},
             {from = "uid", name = "namespace", map = [["0", "ns"]]}, {from = "process", name = "agent"},
+            {from = "process", name = "workload"},
         ]"#,
         "info",
     )?;
