@@ -210,7 +210,8 @@ fn without_rustls_it_is_somebody_else() {
 #[test]
 fn its_own_anchors_are_not_rustls() {
     let found = locate(&File::open("/proc/self/exe").unwrap());
-    assert!(found.iter().all(|located| located.stack != "rustls"), "{found:?}");
+    // It has rustls in it, on ring.
+    assert!(found.iter().all(|located| located.plan.is_err()), "{found:?}");
 }
 
 #[test]
