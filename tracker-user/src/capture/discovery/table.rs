@@ -59,6 +59,8 @@ pub(super) struct Table<A: Attach> {
     inhabitants: HashMap<u64, u32>,
     objects: HashMap<Identity, Object<A::Link>>,
     processes: HashMap<u32, Process>,
+    /// This program. It speaks TLS with those who ask for metrics, and is nobody that is to be watched.
+    own: Option<Identity>,
     /// What was found in files, so that those that come back are hooked at once.
     judged: HashMap<Identity, (Version, Vec<Located>)>,
     /// Names of files that were reached before: if one of these cannot be, nothing new is missed.
@@ -81,6 +83,7 @@ impl<A: Attach> Table<A> {
             inhabitants: HashMap::new(),
             objects: HashMap::new(),
             processes: HashMap::new(),
+            own: file::at("/proc/self/exe".into()).ok().map(|found| found.identity),
             judged: HashMap::new(),
             reached: HashSet::new(),
             waiting: Waiting::default(),
@@ -271,6 +274,9 @@ impl<A: Attach> Table<A> {
 
     /// What was found in a file when it was judged; `None` where it was not, or has changed since.
     fn found_in(&self, identity: Identity, version: Version) -> Option<&[Located]> {
+        if self.own == Some(identity) {
+            return Some(&[]);
+        }
         let (judged, located) = self.judged.get(&identity)?;
         (*judged == version).then_some(located)
     }
