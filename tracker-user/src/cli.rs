@@ -8,7 +8,10 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toml::Value;
 
-use crate::config::{Flag, LogFormat, LogLevel, Sources};
+use crate::{
+    config::{Flag, LogFormat, LogLevel, Sources},
+    report::{CallsArgs, ReportArgs},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +23,13 @@ Examples:
 
 Every key of the configuration can be set by a variable of the environment: LLM_TRACKER_, its section and its
 name, in capitals (metrics.listen: LLM_TRACKER_METRICS_LISTEN). Flags go over variables over the file.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  llm-tracker report                                    the last day, by model
+  llm-tracker report --since 7d --by user,model
+  llm-tracker report --by agent --where 'provider=anthropic' --where 'agent!='
+  llm-tracker report --since 2026-01-01 --until 2026-02-01 --by container --csv";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -46,6 +56,11 @@ pub enum Command {
     Run(RunArgs),
     /// Say, line by line, whether this machine suffices, and list every TLS object in use.
     Doctor,
+    /// Add up the calls in the ledger: tokens, cost, errors and times by model, user, process, container ...
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// List single calls of the ledger.
+    Calls(CallsArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -59,6 +74,9 @@ pub struct RunArgs {
     /// Write one JSON line a call to this file (appended), or to standard output with `-`.
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Store every call in this database, for `report` and `calls`.
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
     /// Serve /metrics, /healthz and /readyz here [default: 127.0.0.1:9435].
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,
@@ -97,6 +115,7 @@ impl Cli {
         flag("--log-format", "log.format", log_format.as_ref().map(name));
         if let Command::Run(RunArgs {
             events,
+            ledger,
             metrics_listen,
             metrics_web_config,
             no_estimate,
@@ -104,6 +123,7 @@ impl Cli {
         }) = command
         {
             flag("--events", "events.file", events.as_deref().map(path));
+            flag("--ledger", "ledger.file", ledger.as_deref().map(path));
             flag(
                 "--metrics-listen",
                 "metrics.listen",
@@ -144,11 +164,18 @@ mod tests {
 
     #[test]
     fn every_flag_sets_its_key() {
-        let typed = "llm-tracker --log-level debug --log-format json run --events - --metrics-listen [::1]:1 \
+        let typed = "llm-tracker --log-level debug --log-format json run --events - --ledger l.db --metrics-listen [::1]:1 \
                      --metrics-web-config web.yml --no-estimate";
         let cli = Cli::parse_from(typed.split_whitespace());
         let settings = crate::config::Settings::load(None, [], &cli.sources().flags).unwrap();
-        for flag in ["--log-level", "--log-format", "--events", "--metrics-listen", "--metrics-web-config"] {
+        for flag in [
+            "--log-level",
+            "--log-format",
+            "--events",
+            "--ledger",
+            "--metrics-listen",
+            "--metrics-web-config",
+        ] {
             let set = settings.entries().iter().filter(|entry| entry.source.to_string() == flag).count();
             assert_eq!(set, 1, "{flag}");
         }

@@ -8,7 +8,8 @@
 //! | [`stream`] | chunks | [`stream::Event`]s of HTTP exchanges |
 //! | [`provider`] | events | [`provider::Call`] |
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
-//! | [`export`] | [`export::Record`] | Prometheus, JSON lines |
+//! | [`ledger`] | [`record::Record`] | rows, and answers from them |
+//! | [`export`] | [`record::Record`] | Prometheus, JSON lines, OTLP |
 //!
 //! [`daemon`] joins them; [`doctor`] says what stands in the way, [`generate`] what a package installs beside it.
 //!
@@ -22,9 +23,12 @@ pub mod daemon;
 pub mod doctor;
 pub mod export;
 pub mod generate;
+pub mod ledger;
 pub mod log;
 mod pattern;
 pub mod privileges;
 pub mod provider;
 mod recent;
+pub mod record;
+pub mod report;
 pub mod stream;

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
-    daemon, doctor, generate, log,
+    daemon, doctor, generate, log, report,
 };
 
 fn main() -> ExitCode {
@@ -32,6 +32,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&settings),
+        Command::Report(args) => report::report(args, settings.config.ledger.file.as_deref()),
+        Command::Calls(args) => report::calls(args, settings.config.ledger.file.as_deref()),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

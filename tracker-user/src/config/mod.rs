@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::{
     attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
     export::{OriginLabel, OtlpConfig, check_names},
+    ledger::Retention,
     provider::{Estimates, Gateway},
 };
 pub use settings::{ConfigError, Entry, Flag, Problem, Settings, Source, Sources};
@@ -38,6 +39,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// The export to an OpenTelemetry collector.
     pub otlp: OtlpConfig,
+    /// The ledger.
+    pub ledger: LedgerConfig,
     /// Token counts.
     pub usage: UsageConfig,
     /// What the daemon says about itself.
@@ -164,6 +167,39 @@ pub struct EventsConfig {
     pub file: Option<PathBuf>,
 }
 
+/// `[ledger]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// The database; absent is none.
+    pub file: Option<PathBuf>,
+    /// How long single calls are kept, days.
+    pub keep_calls_days: u64,
+    /// How long their sums by the hour are kept, days.
+    pub keep_hours_days: u64,
+    /// The most that the database may take on disk, megabytes; the oldest calls give way.
+    pub max_megabytes: u64,
+}
+
+impl LedgerConfig {
+    /// What is kept.
+    #[must_use]
+    pub const fn retention(&self) -> Retention {
+        const DAY: u64 = 86_400;
+        Retention {
+            calls: Duration::from_secs(self.keep_calls_days.saturating_mul(DAY)),
+            hours: Duration::from_secs(self.keep_hours_days.saturating_mul(DAY)),
+            bytes: self.max_megabytes.saturating_mul(1_000_000),
+        }
+    }
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { file: None, keep_calls_days: 90, keep_hours_days: 730, max_megabytes: 4000 }
+    }
+}
+
 /// `[usage]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -267,6 +303,7 @@ impl Config {
             metrics,
             events: _,
             otlp,
+            ledger,
             usage: _,
             log: _,
             gateway: _,
@@ -322,6 +359,19 @@ impl Config {
             60,
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
+        )?;
+        for (key, days) in [
+            ("ledger.keep_calls_days", ledger.keep_calls_days),
+            ("ledger.keep_hours_days", ledger.keep_hours_days),
+        ] {
+            range(key, days, 1, 36_500, "it must lie between 1 and 36500 (a century)")?;
+        }
+        range(
+            "ledger.max_megabytes",
+            ledger.max_megabytes,
+            1,
+            1_000_000,
+            "it must lie between 1 and 1000000",
         )?;
         otlp.check().map_err(|error| Problem { key: error.key(), what: error.to_string() })?;
         check_names(&metrics.labels)

@@ -4,6 +4,7 @@
 //! ring buffer and the sinks, in order) and the event log's writer; the metrics page is served beside.
 
 mod clock;
+mod files;
 mod filtering;
 mod lifecycle;
 mod pipeline;
@@ -16,7 +17,7 @@ mod verdict;
 use std::{
     collections::HashSet,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -38,13 +39,14 @@ use crate::{
     config::{CaptureConfig, Config, Settings, Sources},
     doctor::environment,
     export::{
-        HttpConfig, HttpServer, JsonlConfig, JsonlSink, OtlpSink, PrometheusConfig, PrometheusSink,
-        Readiness, Sample, Sink, Target, WebConfig,
+        HttpConfig, HttpServer, OtlpSink, PrometheusConfig, PrometheusSink, Readiness, Sample, Sink,
+        WebConfig,
     },
     log::{Log, Suppressed},
     privileges,
     provider::Catalog,
 };
+use files::Files;
 use lifecycle::Watchdog;
 use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
@@ -86,20 +88,15 @@ pub fn run(sources: Sources, settings: Settings, log: Log) -> Result<()> {
     let kept = privileges::shed_loading(kernel.attachment()).context("capabilities cannot be given up")?;
     tracing::info!(%kept, "capabilities that are not needed were given up");
     // The first threads: they have what is kept and nothing else.
-    let events = match &config.events.file {
-        None => None,
-        Some(file) => Some(Arc::new(JsonlSink::open(JsonlConfig::new(target(file)))?)),
-    };
+    let files = Files::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let outcome = runtime.block_on(serve(sources, settings, log, kernel, http, web, events.clone()));
+    let outcome = runtime.block_on(serve(sources, settings, log, kernel, http, web, files.clone()));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    if let Some(events) = events {
-        events.shutdown(LAST_WRITES);
-    }
+    files.shutdown(LAST_WRITES);
     outcome
 }
 
@@ -115,10 +112,6 @@ fn refuse_early() -> Result<()> {
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
     bail!("this machine does not suffice: {} (`llm-tracker doctor` has the whole list)", reasons.join("; "))
-}
-
-fn target(file: &Path) -> Target {
-    if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
 }
 
 /// Whether the daemon could be started with this configuration, as far as that shows in files.
@@ -169,7 +162,7 @@ async fn serve(
     mut kernel: Kernel,
     http: HttpServer,
     web: Arc<WebConfig>,
-    events: Option<Arc<JsonlSink>>,
+    files: Files,
 ) -> Result<()> {
     let config = settings.config.clone();
     let messages = if tracing::enabled!(tracing::Level::DEBUG) { Some(kernel.take_log()?) } else { None };
@@ -185,11 +178,7 @@ async fn serve(
         ..PrometheusConfig::default()
     }));
     let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
-    if let Some(events) = &events {
-        sinks.push(events.clone());
-        let events = Arc::clone(events);
-        prometheus.add_source(Arc::new(move || events.samples()));
-    }
+    sinks.extend(files.sinks(&prometheus));
 
     let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
     if let Some(otlp) = &otlp {
@@ -296,9 +285,7 @@ async fn serve(
                 () = stop.requested() => break Some(pipeline),
                 _ = hangup.recv() => {
                     lifecycle::reloading();
-                    if let Some(events) = &events {
-                        events.reopen();
-                    }
+                    files.reopen();
                     reload.reload();
                     lifecycle::ready(&watching);
                 }

@@ -7,7 +7,10 @@ use tokio::{
 mod web;
 
 use super::*;
-use crate::export::{PrometheusConfig, Sink as _, record::tests::full};
+use crate::{
+    export::{PrometheusConfig, Sink as _},
+    record::tests::full,
+};
 
 struct Served {
     address: SocketAddr,

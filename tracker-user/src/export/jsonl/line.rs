@@ -85,7 +85,7 @@ struct Line<'a> {
 }
 
 /// The line, its newline included. It contains no other: JSON escapes them.
-pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
     // In full, so that a new field forces a decision.
     let Record { call, origin, started_unix_nanos } = record;
     let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
@@ -169,7 +169,7 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::record::tests::{bare, full};
+    use crate::record::tests::{bare, full};
 
     #[test]
     fn every_field_in_the_order_of_the_call_record() {

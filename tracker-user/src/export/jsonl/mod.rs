@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use line::encode;
+
 use super::{Record, Sample, Sink, losses::Losses};
 
 /// Where the lines go.
@@ -246,7 +248,7 @@ impl JsonlSink {
 
 impl Sink for JsonlSink {
     fn record(&self, record: &Record) {
-        let line = match line::encode(record) {
+        let line = match encode(record) {
             Ok(line) => line,
             Err(error) => {
                 return self.shared.lose(Loss::Failed, 1, &self.target, Some(&error.into()));

@@ -1,7 +1,7 @@
 use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 use super::*;
-use crate::export::record::tests::{bare, full};
+use crate::record::tests::{bare, full};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -205,7 +205,10 @@ fn unix_nanos(at: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{PrometheusConfig, Sink as _, record::tests::full};
+    use crate::{
+        export::{PrometheusConfig, Sink as _},
+        record::tests::full,
+    };
 
     fn all(source: &PrometheusSink) -> Vec<Metric> {
         let requests = requests(source, &Resource::default(), SystemTime::now());

@@ -158,7 +158,7 @@ mod tests {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
     use super::*;
-    use crate::export::record::tests::{bare, full};
+    use crate::record::tests::{bare, full};
 
     fn attributes(span: &Span) -> BTreeMap<&str, String> {
         let text = |value: &Value| match value {

@@ -1,7 +1,7 @@
 use std::net::TcpListener;
 
 use super::*;
-use crate::export::{PrometheusConfig, record::tests::full};
+use crate::{export::PrometheusConfig, record::tests::full};
 
 fn start(more: &str, address: &str) -> (OtlpSink, Arc<PrometheusSink>) {
     let config = format!("endpoint = \"http://{address}\"\nmax_queue = 8\n{more}");

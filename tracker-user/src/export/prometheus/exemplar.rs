@@ -33,7 +33,7 @@ impl Exemplar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::record::tests::full;
+    use crate::record::tests::full;
 
     #[test]
     fn an_id_is_shown_whole_or_not_at_all() {

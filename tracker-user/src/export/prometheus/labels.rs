@@ -253,8 +253,8 @@ pub(in crate::export) fn floor(value: &str, at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::{
-        prometheus::origin::OriginField,
+    use crate::{
+        export::prometheus::origin::OriginField,
         record::tests::{bare, full},
     };
 

@@ -347,7 +347,7 @@ impl<'de> Deserialize<'de> for OriginLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::record::tests::{bare, full};
+    use crate::record::tests::{bare, full};
 
     #[derive(Debug, Deserialize)]
     struct Metrics {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::export::record::tests::{bare, full};
+use crate::record::tests::{bare, full};
 
 fn sink(mut config: PrometheusConfig) -> PrometheusSink {
     config.commit = "abc".into();

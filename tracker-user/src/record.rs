@@ -1,4 +1,4 @@
-//! What every sink is given.
+//! What leaves the stages that read traffic, and who takes it.
 
 use std::time::Duration;
 
@@ -29,8 +29,16 @@ impl Record {
     }
 }
 
+/// Takes every call. A sink never blocks and never fails: what it cannot take it counts as lost. One that
+/// waits for something outside has a bounded queue and a task or thread of its own behind it, so that no
+/// sink waits for another.
+pub trait Sink: Send + Sync {
+    /// Takes one call.
+    fn record(&self, record: &Record);
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         attribution::{Agent, Container, Login, Process, Workload},
@@ -40,7 +48,7 @@ pub(super) mod tests {
     };
 
     /// Everything known.
-    pub(in crate::export) fn full() -> Record {
+    pub(crate) fn full() -> Record {
         Record {
             call: Call {
                 started: Timestamp(1),
@@ -112,7 +120,7 @@ pub(super) mod tests {
     }
 
     /// Nothing known that may be absent.
-    pub(in crate::export) fn bare() -> Record {
+    pub(crate) fn bare() -> Record {
         Record {
             call: Call {
                 started: Timestamp(1),

@@ -1,0 +1,97 @@
+//! The sinks that write files: they outlive everything else, so that what is queued still gets there.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    config::Config,
+    export::{JsonlConfig, JsonlSink, PrometheusSink, Sample, Sink, Target},
+    ledger::{LedgerConfig, LedgerSink, LedgerStats},
+};
+
+/// Calls that may wait to be stored, some megabytes.
+const LEDGER_QUEUE: usize = 8192;
+
+/// The event log and the ledger, as far as they are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    events: Option<Arc<JsonlSink>>,
+    ledger: Option<Arc<LedgerSink>>,
+}
+
+impl Files {
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        let events =
+            config.events.file.as_deref().map(|file| JsonlSink::open(JsonlConfig::new(target(file))));
+        let ledger = config.ledger.file.clone().map(|file| {
+            LedgerSink::start(LedgerConfig {
+                file,
+                retention: config.ledger.retention(),
+                queue: LEDGER_QUEUE,
+            })
+        });
+        Ok(Self {
+            events: events.transpose()?.map(Arc::new),
+            ledger: ledger.transpose().context("the ledger's thread cannot start")?.map(Arc::new),
+        })
+    }
+
+    /// The sinks, whose numbers are on the metrics page from now on.
+    pub(super) fn sinks(&self, page: &PrometheusSink) -> Vec<Arc<dyn Sink>> {
+        let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
+        if let Some(events) = &self.events {
+            sinks.push(events.clone());
+            let events = Arc::clone(events);
+            page.add_source(Arc::new(move || events.samples()));
+        }
+        if let Some(ledger) = &self.ledger {
+            sinks.push(ledger.clone());
+            let ledger = Arc::clone(ledger);
+            page.add_source(Arc::new(move || samples(&ledger.stats())));
+        }
+        sinks
+    }
+
+    /// Opens the event log anew, by its name.
+    pub(super) fn reopen(&self) {
+        if let Some(events) = &self.events {
+            events.reopen();
+        }
+    }
+
+    /// Writes what is queued, all at once, within `patience`.
+    pub(super) fn shutdown(&self, patience: Duration) {
+        thread::scope(|scope| {
+            if let Some(events) = &self.events {
+                scope.spawn(move || events.shutdown(patience));
+            }
+            if let Some(ledger) = &self.ledger {
+                ledger.shutdown(patience);
+            }
+        });
+    }
+}
+
+fn target(file: &Path) -> Target {
+    if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
+}
+
+fn samples(stats: &LedgerStats) -> Vec<Sample> {
+    let stored =
+        Sample::counter("llm_tracker_ledger_stored_total", "Calls stored in the ledger.", stats.stored);
+    let lost = stats.lost.iter().map(|&(reason, calls)| {
+        Sample::counter(
+            "llm_tracker_ledger_lost_total",
+            "Calls that did not reach the ledger, by reason.",
+            calls,
+        )
+        .label("reason", reason)
+    });
+    std::iter::once(stored).chain(lost).collect()
+}

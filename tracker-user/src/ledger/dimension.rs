@@ -1,0 +1,183 @@
+//! What calls are told apart by, in questions to the ledger.
+
+use std::{fmt::Write as _, str::FromStr};
+
+use rusqlite::types::Value;
+
+/// Where the value of a dimension is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The first of these fields of the origin that there is.
+    Origin(&'static [&'static str]),
+    /// The same of the target.
+    Target(&'static [&'static str]),
+    /// A column of both calls and hours.
+    Column(&'static str),
+    /// A call's tools, which no hour has.
+    Tool,
+}
+
+/// One of the things that calls are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dimension {
+    name: &'static str,
+    place: Place,
+}
+
+const fn row(name: &'static str, place: Place) -> Dimension {
+    Dimension { name, place }
+}
+
+/// All of them. The fields are those of the call record.
+const DIMENSIONS: &[Dimension] = &[
+    row("model", Place::Target(&["response_model", "model"])),
+    row("request_model", Place::Target(&["model"])),
+    row("provider", Place::Target(&["provider"])),
+    row("operation", Place::Target(&["operation"])),
+    row("server", Place::Target(&["server_address"])),
+    row("path", Place::Target(&["path"])),
+    row("role", Place::Target(&["role"])),
+    row("process", Place::Origin(&["process.name"])),
+    row("exe", Place::Origin(&["process.exe"])),
+    row("user", Place::Origin(&["process.user", "process.uid"])),
+    row("uid", Place::Origin(&["process.uid"])),
+    row("cgroup", Place::Origin(&["cgroup"])),
+    row("container", Place::Origin(&["container.name", "container.id"])),
+    row("image", Place::Origin(&["container.image"])),
+    row("runtime", Place::Origin(&["container.runtime"])),
+    row("pod", Place::Origin(&["container.pod"])),
+    row("namespace", Place::Origin(&["container.namespace"])),
+    row("workload", Place::Origin(&["container.workload"])),
+    row("unit", Place::Origin(&["unit"])),
+    row("slice", Place::Origin(&["slice"])),
+    row("login", Place::Origin(&["login.user", "login.uid"])),
+    row("agent", Place::Origin(&["agent.name"])),
+    row("error", Place::Column("nullif(c.error, '')")),
+    row("usage_source", Place::Column("c.usage_source")),
+    row("tool", Place::Tool),
+];
+
+/// A name that is none of the dimensions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no `{name}` to tell calls apart by; there are: {}", Dimension::names().collect::<Vec<_>>().join(", "))]
+pub struct UnknownDimension {
+    name: String,
+}
+
+impl Dimension {
+    /// All names, in the order in which they are shown.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        DIMENSIONS.iter().map(|dimension| dimension.name)
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Its value, in SQL: of a row `c`, its origin `o` and its target `t`.
+    fn sql(self) -> String {
+        let fields = |table: &str, paths: &[&str]| {
+            let values: Vec<String> =
+                paths.iter().map(|path| format!("{table}.fields ->> '$.{path}'")).collect();
+            match values.as_slice() {
+                [only] => format!("CAST({only} AS TEXT)"),
+                several => format!("CAST(coalesce({}) AS TEXT)", several.join(", ")),
+            }
+        };
+        match self.place {
+            Place::Origin(paths) => fields("o", paths),
+            Place::Target(paths) => fields("t", paths),
+            Place::Column(column) => column.to_owned(),
+            Place::Tool => "c.tool".to_owned(),
+        }
+    }
+}
+
+impl FromStr for Dimension {
+    type Err = UnknownDimension;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDimension> {
+        let found = DIMENSIONS.iter().find(|dimension| dimension.name == name);
+        found.copied().ok_or_else(|| UnknownDimension { name: name.to_owned() })
+    }
+}
+
+/// What calls have to be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    dimension: Dimension,
+    /// `*` and `?` as in a shell; an empty one is that there is no value.
+    pattern: String,
+    negated: bool,
+}
+
+/// A condition that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConditionError {
+    /// Its left side is no dimension.
+    #[error(transparent)]
+    Dimension(#[from] UnknownDimension),
+    /// It has no `=`.
+    #[error("`{0}` is no condition: write NAME=PATTERN or NAME!=PATTERN")]
+    Shape(String),
+}
+
+impl FromStr for Condition {
+    type Err = ConditionError;
+
+    fn from_str(text: &str) -> Result<Self, ConditionError> {
+        let (name, pattern) = text.split_once('=').ok_or_else(|| ConditionError::Shape(text.to_owned()))?;
+        let (name, negated) = name.strip_suffix('!').map_or((name, false), |name| (name, true));
+        Ok(Self { dimension: name.trim().parse()?, pattern: pattern.trim().to_owned(), negated })
+    }
+}
+
+/// What a question is about, in SQL.
+pub(super) struct Dimensions<'a> {
+    by: &'a [Dimension],
+    conditions: &'a [Condition],
+}
+
+impl<'a> Dimensions<'a> {
+    pub(super) const fn new(by: &'a [Dimension], conditions: &'a [Condition]) -> Self {
+        Self { by, conditions }
+    }
+
+    /// Whether sums by the hour do not tell.
+    pub(super) fn need_calls(&self) -> bool {
+        let conditions = self.conditions.iter().map(|condition| &condition.dimension);
+        self.by.iter().chain(conditions).any(|dimension| dimension.place == Place::Tool)
+    }
+
+    /// Conditions to be added to a `WHERE`, and what is bound to their parameters.
+    pub(super) fn filter(&self) -> (String, Vec<Value>) {
+        let mut filter = String::new();
+        let mut values = Vec::new();
+        for Condition { dimension, pattern, negated } in self.conditions {
+            let not = if *negated { "NOT " } else { "" };
+            let value = dimension.sql();
+            // Writing to a string does not fail.
+            let _ = if pattern.is_empty() {
+                write!(filter, " AND {value} IS {not}NULL")
+            } else {
+                values.push(pattern.clone().into());
+                write!(filter, " AND {not}coalesce({value}, '') GLOB ?")
+            };
+        }
+        (filter, values)
+    }
+
+    /// Columns to be added to a `SELECT`, and to a `GROUP BY`, each with its comma.
+    pub(super) fn columns(&self) -> (String, String) {
+        let columns: String = self.by.iter().map(|dimension| format!(", {}", dimension.sql())).collect();
+        let group_by = self.by.iter().map(|dimension| format!("{}, ", dimension.sql())).collect();
+        (columns, group_by)
+    }
+
+    /// The values of those columns, of which the first is number `first`.
+    pub(super) fn key(&self, row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Vec<Option<String>>> {
+        (first..first + self.by.len()).map(|column| row.get(column)).collect()
+    }
+}

@@ -1,0 +1,306 @@
+//! The thread that stores calls, behind a bounded queue: a slow or full disk never holds up capture.
+//!
+//! A batch that cannot be stored is tried again every second, and the queue fills up meanwhile; what
+//! finds it full is lost, and counted under what the database said last.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rusqlite::ffi::ErrorCode;
+
+use super::{
+    schema::{self, SchemaError},
+    store::{Retention, Store},
+};
+use crate::record::{Record, Sink};
+
+/// Settings of a [`LedgerSink`].
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// The database.
+    pub file: PathBuf,
+    /// What is kept.
+    pub retention: Retention,
+    /// Calls that may wait to be stored, a few megabytes; what comes on top is lost.
+    pub queue: usize,
+}
+
+/// What became of the calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerStats {
+    /// Calls that were stored.
+    pub stored: u64,
+    /// Calls that were not, by reason.
+    pub lost: [(&'static str, u64); Trouble::ALL.len()],
+}
+
+/// Calls that are stored by one transaction.
+const BATCH: usize = 1024;
+/// How long calls may wait for others, so that one transaction takes them all.
+const GATHER: Duration = Duration::from_millis(500);
+/// Between two tries at what cannot be stored.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at what is too old or too much.
+const PRUNE: Duration = Duration::from_secs(60);
+/// Between two lines of the log about the same trouble.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Why calls are not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// None: the database is too slow.
+    QueueFull,
+    DiskFull,
+    ReadOnly,
+    Corrupt,
+    Failed,
+    Shutdown,
+}
+
+impl Trouble {
+    const ALL: [Self; 6] =
+        [Self::QueueFull, Self::DiskFull, Self::ReadOnly, Self::Corrupt, Self::Failed, Self::Shutdown];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::DiskFull => "disk_full",
+            Self::ReadOnly => "read_only",
+            Self::Corrupt => "corrupt",
+            Self::Failed => "failed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    fn of(error: &SchemaError) -> Self {
+        let SchemaError::Database(error) = error else { return Self::Failed };
+        if schema::is_corrupt(error) {
+            return Self::Corrupt;
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::ReadOnly,
+            _ => Self::Failed,
+        }
+    }
+
+    /// What to do about it.
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::QueueFull => "the disk is too slow for so many calls",
+            Self::DiskFull => "free some space",
+            Self::ReadOnly => "check the permissions of the file and its directory",
+            Self::Corrupt => "move the file away: a new one is made in its place within a second",
+            Self::Failed | Self::Shutdown => "calls wait in memory for as long as there is room",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    accepted: AtomicU64,
+    stored: AtomicU64,
+    lost: [AtomicU64; Trouble::ALL.len()],
+    /// The one that keeps calls from being stored, as an index; the first is none.
+    trouble: AtomicU8,
+}
+
+impl Shared {
+    fn lose(&self, trouble: Trouble, calls: u64) {
+        self.lost[trouble as usize].fetch_add(calls, Ordering::Relaxed);
+    }
+
+    fn trouble(&self) -> Trouble {
+        Trouble::ALL
+            .get(usize::from(self.trouble.load(Ordering::Relaxed)))
+            .copied()
+            .unwrap_or(Trouble::Failed)
+    }
+}
+
+/// Stores every call.
+#[derive(Debug)]
+pub struct LedgerSink {
+    shared: Arc<Shared>,
+    /// Taken at shutdown, which ends the thread. Boxed: the queue's room is there from the beginning.
+    calls: Mutex<Option<SyncSender<Box<Record>>>>,
+    finished: Mutex<Receiver<()>>,
+}
+
+impl LedgerSink {
+    /// Starts the thread. A file that cannot be used now is tried again and again, and said to be so:
+    /// capture and metrics go on.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(config: LedgerConfig) -> std::io::Result<Self> {
+        let (calls, inbox) = mpsc::sync_channel(config.queue.max(1));
+        let (done, finished) = mpsc::sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { config, shared: Arc::clone(&shared), store: None, pruned: None, logged: None };
+        thread::Builder::new().name("ledger".into()).spawn(move || {
+            writer.run(&inbox);
+            let _ = done.send(());
+        })?;
+        Ok(Self { shared, calls: Mutex::new(Some(calls)), finished: Mutex::new(finished) })
+    }
+
+    /// Stores what is queued and ends the thread, within `patience`. What is not stored by then, or
+    /// comes later, counts as lost.
+    pub fn shutdown(&self, patience: Duration) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if calls.is_none() {
+            return;
+        }
+        drop(calls);
+        let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience);
+        if finished.is_err() {
+            let accepted = self.shared.accepted.load(Ordering::Relaxed);
+            let left = accepted.saturating_sub(self.shared.stored.load(Ordering::Relaxed));
+            self.shared.lose(Trouble::Shutdown, left);
+        }
+    }
+
+    /// What became of the calls so far.
+    #[must_use]
+    pub fn stats(&self) -> LedgerStats {
+        let lost = Trouble::ALL
+            .map(|trouble| (trouble.as_str(), self.shared.lost[trouble as usize].load(Ordering::Relaxed)));
+        LedgerStats { stored: self.shared.stored.load(Ordering::Relaxed), lost }
+    }
+}
+
+impl Sink for LedgerSink {
+    fn record(&self, record: &Record) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = calls.as_ref().map(|calls| calls.try_send(Box::new(record.clone())));
+        drop(calls);
+        match sent {
+            Some(Ok(())) => _ = self.shared.accepted.fetch_add(1, Ordering::Relaxed),
+            Some(Err(TrySendError::Full(_))) => self.shared.lose(self.shared.trouble(), 1),
+            Some(Err(TrySendError::Disconnected(_))) | None => self.shared.lose(Trouble::Shutdown, 1),
+        }
+    }
+}
+
+impl Drop for LedgerSink {
+    fn drop(&mut self) {
+        self.shutdown(Duration::from_secs(1));
+    }
+}
+
+/// What the thread owns.
+struct Writer {
+    config: LedgerConfig,
+    shared: Arc<Shared>,
+    /// Absent until it could be opened, and after it turned out to be corrupt.
+    store: Option<Store>,
+    pruned: Option<Instant>,
+    logged: Option<(Trouble, Instant)>,
+}
+
+impl Writer {
+    /// Until the queue is closed and empty, or closed and what is left cannot be stored.
+    fn run(mut self, inbox: &Receiver<Box<Record>>) {
+        let mut batch = Vec::new();
+        // At once, so that whoever starts the daemon with a wrong file hears of it.
+        self.store_all(&mut batch);
+        loop {
+            let closed = fill(&mut batch, inbox);
+            while !self.store_all(&mut batch) {
+                if closed {
+                    self.shared.lose(Trouble::Shutdown, batch.len() as u64);
+                    return self.shared.lose(Trouble::Shutdown, inbox.try_iter().count() as u64);
+                }
+                thread::sleep(AGAIN);
+                // Whoever sends sees the queue full, not this batch grow.
+            }
+            if closed {
+                return;
+            }
+            self.prune();
+        }
+    }
+
+    /// Stores the batch and empties it; `false` where that has to wait.
+    fn store_all(&mut self, batch: &mut Vec<Record>) -> bool {
+        let outcome = match &mut self.store {
+            Some(store) => store.append(batch.iter()).map_err(SchemaError::from),
+            None => Store::open(&self.config.file).and_then(|mut store| {
+                store.append(batch.iter())?;
+                self.store = Some(store);
+                Ok(())
+            }),
+        };
+        match outcome {
+            Ok(()) => {
+                self.shared.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                self.shared.trouble.store(Trouble::QueueFull as u8, Ordering::Relaxed);
+                batch.clear();
+                if self.logged.take().is_some() {
+                    tracing::info!("calls are stored in {} again", self.config.file.display());
+                }
+                true
+            }
+            Err(error) => {
+                self.complain(&error);
+                false
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &SchemaError) {
+        let trouble = Trouble::of(error);
+        self.shared.trouble.store(trouble as u8, Ordering::Relaxed);
+        // Opened anew by its name: the file may have been moved away, or made writable.
+        self.store = None;
+        if self.logged.is_none_or(|(last, at)| last != trouble || at.elapsed() >= LOG_EVERY) {
+            self.logged = Some((trouble, Instant::now()));
+            let file = self.config.file.display();
+            tracing::warn!(%error, "calls cannot be stored in the ledger {file}: {}", trouble.hint());
+        }
+    }
+
+    fn prune(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        if self.pruned.is_some_and(|at| at.elapsed() < PRUNE) {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match store.prune(i64::try_from(now).unwrap_or(i64::MAX), self.config.retention) {
+            // There is more: again after the next batch.
+            Ok(true) => {}
+            Ok(false) => self.pruned = Some(Instant::now()),
+            Err(error) => {
+                self.pruned = Some(Instant::now());
+                self.complain(&error.into());
+            }
+        }
+    }
+}
+
+/// Waits for calls and takes what comes within [`GATHER`]; whether there will be no more.
+fn fill(batch: &mut Vec<Record>, inbox: &Receiver<Box<Record>>) -> bool {
+    match inbox.recv_timeout(PRUNE) {
+        Ok(record) => batch.push(*record),
+        Err(RecvTimeoutError::Timeout) => return false,
+        Err(RecvTimeoutError::Disconnected) => return true,
+    }
+    let until = Instant::now() + GATHER;
+    while batch.len() < BATCH {
+        match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(record) => batch.push(*record),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+    }
+    false
+}

@@ -1,0 +1,215 @@
+//! Calls stored, asked for, added up; files that are none.
+
+use std::{fs, path::Path, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{
+    Record, Sink as _,
+    tests::{bare, full},
+};
+
+const HOUR_NANOS: i64 = 3600 * 1_000_000_000;
+/// What the configuration's defaults keep.
+fn keep() -> Retention {
+    crate::config::LedgerConfig::default().retention()
+}
+
+const ALL: Span = Span { from: 0, until: i64::MAX };
+
+fn stored(records: &[Record]) -> (tempfile::TempDir, Ledger) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    Store::open(&file).unwrap().append(records).unwrap();
+    let ledger = Ledger::open(&file).unwrap();
+    (folder, ledger)
+}
+
+fn by(names: &[&str]) -> Vec<Dimension> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+fn only(conditions: &[&str]) -> Vec<Condition> {
+    conditions.iter().map(|condition| condition.parse().unwrap()).collect()
+}
+
+fn at(nanos: i64, record: Record) -> Record {
+    Record { started_unix_nanos: nanos.into(), ..record }
+}
+
+#[test]
+fn a_call_comes_back_as_its_line_in_the_event_log() {
+    for record in [full(), bare()] {
+        let (_folder, ledger) = stored(std::slice::from_ref(&record));
+        let calls = ledger.calls(ALL, &[], 10).unwrap();
+        let mut line: StoredCall = serde_json::from_slice(&crate::export::line_of(&record).unwrap()).unwrap();
+        // What follows from others is not stored.
+        line.remove("output_tokens_per_second");
+        assert_eq!(calls, [line]);
+    }
+}
+
+#[test]
+fn a_stretch_of_time_is_the_same_from_hours_and_from_calls() {
+    proptest!(|(times in prop::collection::vec(0..10 * HOUR_NANOS, 1..40), from in 0..10 * HOUR_NANOS, length in 0..10 * HOUR_NANOS)| {
+        let mut records: Vec<Record> = times.iter().map(|nanos| at(*nanos, full())).collect();
+        // The oldest call is there, so that the first hour is not taken whole.
+        records.push(at(0, bare()));
+        let (_folder, ledger) = stored(&records);
+        let span = Span { from, until: from + length };
+        let expected = times.iter().filter(|nanos| (span.from..span.until).contains(*nanos)).count() as u64;
+        let report = ledger.report(span, &[], &only(&["model=gpt*"])).unwrap();
+        let sum = report.groups.first().cloned().unwrap_or_default();
+        prop_assert_eq!(report.span, span);
+        prop_assert_eq!(sum.calls, expected);
+        prop_assert_eq!(sum.input_tokens, expected * 100);
+        prop_assert_eq!(sum.durations.quantile(0.5).is_some(), expected > 0);
+        let calls = ledger.calls(span, &only(&["model=gpt*"]), 100).unwrap();
+        prop_assert_eq!(calls.len() as u64, expected);
+    });
+}
+
+#[test]
+fn groups_are_told_apart_and_absent_is_not_zero() {
+    let (_folder, ledger) = stored(&[full(), full(), bare()]);
+    let report = ledger.report(ALL, &by(&["model", "user"]), &[]).unwrap();
+    let [known, unknown] = report.groups.as_slice() else { panic!("{report:?}") };
+    assert_eq!(known.key, [Some("gpt-4o-2024-08-06".to_owned()), Some("ada".to_owned())]);
+    assert_eq!((known.calls, known.errors, known.retries, known.known_usage), (2, 2, 2, 2));
+    assert_eq!((known.input_tokens, known.output_tokens, known.reasoning_tokens), (200, 40, 10));
+    assert_eq!(unknown.key, [None, None]);
+    assert_eq!((unknown.calls, unknown.known_usage, unknown.known_cost), (1, 0, 0));
+
+    for (condition, calls) in
+        [("model=", 1), ("model!=", 2), ("user=a*", 2), ("user!=ada", 1), ("error=interrupted", 2)]
+    {
+        let report = ledger.report(ALL, &[], &only(&[condition])).unwrap();
+        assert_eq!(report.groups.iter().map(|group| group.calls).sum::<u64>(), calls, "{condition}");
+    }
+}
+
+#[test]
+fn tools_are_told_apart_by_single_calls() {
+    let mut two = full();
+    two.call.tool_calls = vec!["read".to_owned(), "write".to_owned()];
+    let (_folder, ledger) = stored(&[full(), two, bare()]);
+    let report = ledger.report(ALL, &by(&["tool"]), &[]).unwrap();
+    let mut tools: Vec<_> = report.groups.into_iter().map(|group| (group.key, group.calls)).collect();
+    tools.sort();
+    let some = |name: &str| vec![Some(name.to_owned())];
+    assert_eq!(tools, [(vec![None], 1), (some("get_weather"), 1), (some("read"), 1), (some("write"), 1)]);
+    assert_eq!(ledger.calls(ALL, &only(&["tool=read"]), 10).unwrap().len(), 1);
+}
+
+#[test]
+fn the_end_of_a_call_is_no_further_call() {
+    let mut end = full();
+    end.call.continued = true;
+    let (_folder, ledger) = stored(&[full(), end]);
+    let [sum] = ledger.report(ALL, &[], &[]).unwrap().groups.try_into().unwrap();
+    assert_eq!((sum.calls, sum.input_tokens), (1, 200));
+}
+
+#[test]
+fn old_calls_go_and_their_sums_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    let mut store = Store::open(&file).unwrap();
+    store.append(&[at(0, full()), at(100 * HOUR_NANOS, full())]).unwrap();
+    let keep = Retention { calls: Duration::from_secs(3600), ..keep() };
+    assert!(!store.prune(100 * 3600, keep).unwrap());
+    let ledger = Ledger::open(&file).unwrap();
+    assert_eq!(ledger.calls(ALL, &[], 10).unwrap().len(), 1);
+    let span = Span { from: 1, until: 101 * HOUR_NANOS };
+    let report = ledger.report(span, &[], &[]).unwrap();
+    assert_eq!((report.span.from, report.groups[0].calls), (0, 2), "the first hour is taken whole");
+    // Then the sums, with their times.
+    store.prune(101 * 3600, Retention { hours: Duration::from_secs(3600), ..keep }).unwrap();
+    assert_eq!(ledger.report(ALL, &[], &[]).unwrap().groups[0].calls, 1);
+}
+
+#[test]
+fn a_full_database_forgets_its_oldest_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    let mut store = Store::open(&file).unwrap();
+    let records: Vec<Record> = (0..20_000).map(|nanos| at(nanos, full())).collect();
+    store.append(&records).unwrap();
+    assert!(store.prune(0, Retention { bytes: 1 << 16, ..keep() }).unwrap());
+    let ledger = Ledger::open(&file).unwrap();
+    let calls = ledger.calls(ALL, &[], 20_000).unwrap();
+    assert_eq!(calls.len(), 10_000);
+    assert_eq!(calls[0]["timestamp"], "1970-01-01T00:00:00.000010Z");
+}
+
+#[test]
+fn a_file_that_is_none_of_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    assert!(Ledger::open(&file).unwrap_err().to_string().contains("--ledger"));
+
+    fs::write(&file, "this is not a database, but some other file of somebody's").unwrap();
+    let before = fs::read(&file).unwrap();
+    assert!(Store::open(&file).unwrap_err().to_string().contains("not a database"));
+    assert!(Ledger::open(&file).is_err());
+    assert_eq!(fs::read(&file).unwrap(), before);
+
+    let foreign = folder.path().join("foreign.db");
+    rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(Store::open(&foreign).unwrap_err().to_string().contains("not llm-tracker's"));
+
+    let newer = folder.path().join("newer.db");
+    drop(Store::open(&newer).unwrap());
+    rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(Store::open(&newer).unwrap_err().to_string().contains("version 99"));
+}
+
+fn lost(sink: &LedgerSink, reason: &str) -> u64 {
+    sink.stats().lost.into_iter().find(|(name, _)| *name == reason).unwrap().1
+}
+
+fn sink(file: &Path, queue: usize) -> LedgerSink {
+    LedgerSink::start(LedgerConfig { file: file.to_owned(), retention: keep(), queue }).unwrap()
+}
+
+#[test]
+fn a_sink_stores_what_it_was_given_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    let sink = sink(&file, 8192);
+    for _ in 0..3000 {
+        sink.record(&full());
+    }
+    sink.shutdown(Duration::from_secs(30));
+    sink.record(&full());
+    assert_eq!(sink.stats().stored, 3000);
+    assert_eq!(lost(&sink, "shutdown"), 1);
+    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, 3000);
+}
+
+#[test]
+fn what_cannot_be_stored_is_counted_and_stored_again_once_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    fs::write(&file, "no database at all: the file was damaged, say").unwrap();
+    let sink = sink(&file, 4);
+    for _ in 0..100 {
+        sink.record(&full());
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while lost(&sink, "corrupt") == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        sink.record(&full());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // What the operator does.
+    fs::rename(&file, folder.path().join("damaged")).unwrap();
+    while sink.stats().stored == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    sink.shutdown(Duration::from_secs(10));
+    let stored = sink.stats().stored;
+    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, stored);
+}
