@@ -17,7 +17,9 @@ const FRAGMENTS: [&str; 6] = [PROMPT, COMPLETION_MARKER, KEY, COOKIE_MARKER, QUE
 #[test]
 fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     let standin = StandIn::start()?;
-    let mut daemon = Daemon::start_with("", "trace")?;
+    let folder = tempfile::tempdir()?;
+    let ledger = folder.path().join("ledger.db");
+    let mut daemon = Daemon::start_with(&format!("[ledger]\nfile = {ledger:?}\n"), "trace")?;
     let whole = Scenario::new(5, 6).tag("whole").model();
     let cut = Scenario { cut: Some(3), ..Scenario::new(5, 6) }.tag("cut").model();
     let refused = Scenario { status: Some(401), ..Scenario::new(5, 6) }.tag("refused").model();
@@ -66,6 +68,9 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     search("log", &log)?;
     let stopped = daemon.stop()?;
     search("log", &stopped.finished.stderr)?;
+    let stored = std::fs::read(&ledger)?;
+    ensure!(stored.windows(whole.len()).any(|bytes| bytes == whole.as_bytes()), "the ledger has no call in it");
+    search("ledger", &String::from_utf8_lossy(&stored))?;
     search("standard output", &stopped.finished.stdout)
 }
 
