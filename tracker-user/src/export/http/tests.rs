@@ -143,10 +143,9 @@ async fn a_body_is_refused() {
     assert!(talk(served.address, empty).await.starts_with("HTTP/1.1 200 "));
 }
 
-/// Who asks for pages and takes a byte now and then holds neither memory nor a place for long.
-#[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_sent_away() {
-    let (mut client, server) = tokio::io::duplex(64);
+/// A client's end with little room, the task of the connection, and what closes it.
+fn connected() -> (tokio::io::DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+    let (client, server) = tokio::io::duplex(64);
     let served = serve(8);
     let site = Arc::new(Site {
         metrics: Arc::clone(&served.metrics),
@@ -154,8 +153,14 @@ async fn a_slow_reader_is_sent_away() {
         web: Arc::default(),
         pages: Semaphore::new(PAGES),
     });
-    let (_closing, closed) = watch::channel(());
-    let connection = tokio::spawn(connection(server, site, closed));
+    let (closing, closed) = watch::channel(());
+    (client, tokio::spawn(connection(server, site, closed)), closing)
+}
+
+/// Who asks for pages and takes a byte now and then holds neither memory nor a place for long.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_sent_away() {
+    let (mut client, connection, _closing) = connected();
     client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let begun = tokio::time::Instant::now();
     let mut byte = [0; 1];
@@ -169,16 +174,7 @@ async fn a_slow_reader_is_sent_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_writer_is_sent_away() {
-    let (mut client, server) = tokio::io::duplex(64);
-    let served = serve(8);
-    let site = Arc::new(Site {
-        metrics: Arc::clone(&served.metrics),
-        ready: Readiness::default(),
-        web: Arc::default(),
-        pages: Semaphore::new(PAGES),
-    });
-    let (_closing, closed) = watch::channel(());
-    let connection = tokio::spawn(connection(server, site, closed));
+    let (mut client, connection, _closing) = connected();
     let begun = tokio::time::Instant::now();
     for byte in b"GET /metrics HTTP/1.1\r\nHost: a-name-that-takes-its-time\r\n\r\n" {
         if client.write_all(&[*byte]).await.is_err() {
