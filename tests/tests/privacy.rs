@@ -69,7 +69,10 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     let stopped = daemon.stop()?;
     search("log", &stopped.finished.stderr)?;
     let stored = std::fs::read(&ledger)?;
-    ensure!(stored.windows(whole.len()).any(|bytes| bytes == whole.as_bytes()), "the ledger has no call in it");
+    ensure!(
+        stored.windows(whole.len()).any(|bytes| bytes == whole.as_bytes()),
+        "the ledger has no call in it"
+    );
     search("ledger", &String::from_utf8_lossy(&stored))?;
     search("standard output", &stopped.finished.stdout)
 }
