@@ -125,7 +125,6 @@ fn main() -> Result<()> {
             "delay of the handshake",
             "handshake, ms",
             "calls seen, %",
-            "attached, %",
             "exec to attached, ms",
             "99 %",
         ],
@@ -138,23 +137,22 @@ fn main() -> Result<()> {
             (0..clients).map(|number| run(&standin, &format!("n{delay}x{number}"))).collect::<Result<_>>()?;
         sleep(REPORT);
         let log = daemon.whole_log();
-        let mut seen = 0;
+        let mut seen = 0_u32;
         let (mut latencies, mut handshakes) = (Vec::new(), Vec::new());
         for OneShot { model, library, executed, handshake } in &shots {
-            seen += usize::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
+            seen += u32::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
             handshakes.push(*handshake);
+            // The log is bounded: of the first hundred in ten seconds.
             let hooked = daemon::hooked_at(&log, library);
             latencies.extend(hooked.map(|hooked| (hooked - executed).rem_euclid(DAY) * 1e3));
         }
         daemon.stop()?;
-        let share = |count: usize| count as f64 * 100.0 / clients as f64;
         let show = |figure: Option<f64>| figure.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-        let seen = share(seen);
+        let seen = f64::from(seen) * 100.0 / clients as f64;
         table.row([
             format!("{delay} ms"),
             show(median(&handshakes)),
             if delay >= 5 { against(seen, 1, Target::AtLeast(SHARE_TARGET)) } else { format!("{seen:.1}") },
-            format!("{:.1}", share(latencies.len())),
             show(median(&latencies)),
             show(quantile(&latencies, 0.99)),
         ]);
