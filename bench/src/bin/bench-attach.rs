@@ -121,13 +121,7 @@ fn main() -> Result<()> {
     let binary = daemon::binary(binary);
     let mut table = Table::new(
         format!("One-shot clients, {clients} of each delay, with a libssl of their own"),
-        &[
-            "delay of the handshake",
-            "handshake, ms",
-            "calls seen, %",
-            "exec to attached, ms",
-            "99 %",
-        ],
+        &["delay of the handshake", "handshake, ms", "calls seen, %", "exec to attached, ms", "99 %"],
     );
     for delay in delays {
         let standin = StandIn::start_at(Duration::from_millis(delay))?;

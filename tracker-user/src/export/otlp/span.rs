@@ -27,7 +27,7 @@ pub(super) fn span(record: &Record) -> Span {
     if let Some(Login { uid, user, session }) = login {
         attributes.set("llm_tracker.login_uid", uid.map(|uid| uid.to_string()).as_deref());
         attributes.set("llm_tracker.login_user", user.as_deref());
-        attributes.set("llm_tracker.session", session.as_deref());
+        attributes.set("llm_tracker.login_session", session.as_deref());
     }
     attributes.set("gen_ai.agent.name", agent.as_ref().map(|agent| agent.name.as_str()));
     let failed = call.error_type().is_some();

@@ -91,7 +91,7 @@ pub enum OriginField {
     /// The systemd slice.
     Slice,
     /// The login session.
-    Session,
+    LoginSession,
     /// The name of the user who logged in.
     LoginUser,
     /// The id of the user who logged in.
@@ -120,7 +120,7 @@ impl OriginField {
             Self::Workload => "workload",
             Self::Unit => "unit",
             Self::Slice => "slice",
-            Self::Session => "session",
+            Self::LoginSession => "login_session",
             Self::LoginUser => "login_user",
             Self::LoginUid => "login_uid",
             Self::Agent => "agent",
@@ -170,7 +170,7 @@ impl OriginField {
             }
             Self::Unit => unit.as_deref(),
             Self::Slice => slice.as_deref(),
-            Self::Session => login.and_then(|it| it.session.as_deref()),
+            Self::LoginSession => login.and_then(|it| it.session.as_deref()),
             Self::LoginUser => login.and_then(|it| it.user.as_deref()),
             Self::Agent => agent.as_ref().map(|it| it.name.as_str()),
             Self::ContainerLabel(label) => container.and_then(|it| it.labels.get(label)).map(String::as_str),
@@ -391,7 +391,7 @@ mod tests {
             ("container_label:example.org/team", "red"),
             ("unit", "a.service"),
             ("slice", "b.slice"),
-            ("session", "5"),
+            ("login_session", "5"),
             ("login_user", "grace"),
             ("login_uid", "1001"),
             ("agent", "claude"),
