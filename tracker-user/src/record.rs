@@ -1,5 +1,7 @@
 //! What leaves the stages that read traffic, and who takes it.
 
+pub(crate) mod line;
+
 use std::time::Duration;
 
 use crate::{attribution::Origin, provider::Call};

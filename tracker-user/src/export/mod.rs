@@ -9,8 +9,6 @@ mod self_metrics;
 
 pub use crate::record::{Record, Sink};
 pub use http::{BindError, HttpConfig, HttpServer, Readiness, WebConfig, WebConfigError};
-#[cfg(test)]
-pub(crate) use jsonl::encode as line_of;
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
 pub use otlp::{Compression, Headers, OtlpConfig, OtlpConfigError, OtlpSink, OtlpStartError, Protocol};
 pub use prometheus::{

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, types::Value};
@@ -12,7 +11,7 @@ use serde_json::{Map, Value as Json};
 use super::{
     dimension::{Condition, Dimension, Dimensions},
     schema::{self, SchemaError},
-    store::HOUR,
+    store::{BUSY, HOUR, NANOS},
     times::{self, Times},
 };
 
@@ -98,10 +97,6 @@ pub struct Report {
 
 /// A call as it was stored: the fields of the event log's line.
 pub type StoredCall = Map<String, Json>;
-
-const NANOS: i64 = 1_000_000_000;
-/// What a reader waits for a writer that holds everything, which only a migration does.
-const BUSY: Duration = Duration::from_secs(5);
 
 impl Ledger {
     /// Opens a file for reading.

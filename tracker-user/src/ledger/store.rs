@@ -3,13 +3,12 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
-use serde::Serialize;
 
 use super::{
     schema::{self, SchemaError},
     times,
 };
-use crate::{record::Record, stream::Role};
+use crate::record::{Record, line};
 
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +21,10 @@ pub struct Retention {
     pub bytes: u64,
 }
 
+/// Nanoseconds of a second.
+pub(super) const NANOS: i64 = 1_000_000_000;
+/// How long one who reads or writes waits for one who holds everything, which only a migration does.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Seconds of an hour, as rows of sums are kept by it.
 pub(super) const HOUR: i64 = 3600;
 /// Ids that are remembered, of origins and of targets each. What is over it is looked up in the file.
@@ -36,22 +39,9 @@ pub struct Store {
     ids: [HashMap<String, i64>; 2],
 }
 
-/// What is asked, of whom: the same for many calls.
-#[derive(Serialize)]
-struct Target<'a> {
-    provider: &'a str,
-    operation: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server_address: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server_port: Option<u16>,
-    path: &'a str,
-    role: &'static str,
-}
+/// What is asked, of whom, by the call record's names: the same for many calls.
+const TARGET: [&str; 8] =
+    ["provider", "operation", "model", "response_model", "server_address", "server_port", "path", "role"];
 
 impl Store {
     /// Opens the file, or makes it, for the owner alone: it tells who did what.
@@ -62,8 +52,7 @@ impl Store {
         make_private(path).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut database = Connection::open_with_flags(path, flags)?;
-        // Readers (`report`) and the one writer do not wait for each other; a reader that migrates does.
-        database.busy_timeout(Duration::from_secs(5))?;
+        database.busy_timeout(BUSY)?;
         // Space that pruning frees goes back to the file system. Only before the first table.
         database.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         // Written ahead: a process that is killed loses no committed row, and readers do not block.
@@ -130,8 +119,6 @@ impl Store {
     }
 }
 
-const NANOS: i64 = 1_000_000_000;
-
 fn pragma(database: &Connection, name: &str) -> rusqlite::Result<i64> {
     database.pragma_query_value(None, name, |row| row.get(0))
 }
@@ -149,20 +136,9 @@ fn insert(
 ) -> rusqlite::Result<()> {
     let Record { call, origin, started_unix_nanos } = record;
     let origin_fields = without_pid(origin).map_err(to_sql)?;
-    let target_fields = serde_json::to_string(&Target {
-        provider: call.provider,
-        operation: call.operation,
-        model: call.model.as_deref(),
-        response_model: call.response_model.as_deref(),
-        server_address: call.server_address.as_deref(),
-        server_port: call.server_port,
-        path: &call.path,
-        role: match call.role {
-            Role::Client => "client",
-            Role::Server => "server",
-        },
-    })
-    .map_err(to_sql)?;
+    let mut fields = line::fields(record).map_err(to_sql)?;
+    fields.retain(|name, _| TARGET.contains(&name.as_str()));
+    let target_fields = serde_json::to_string(&fields).map_err(to_sql)?;
     let origin_id = id(transaction, origins, Table::Origin, origin_fields)?;
     let target_id = id(transaction, targets, Table::Target, target_fields)?;
     let list = |names: &[String]| {

@@ -5,16 +5,13 @@ mod table;
 
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::ledger::{Condition, Dimension, Group, Ledger, Report, Span, StoredCall};
+use crate::ledger::{Condition, Dimension, Group, Ledger, LedgerError, Report, Span, StoredCall};
 use moment::Moment;
 use table::{Align, Table, count, seconds, share, usd};
 
@@ -66,31 +63,31 @@ pub struct CallsArgs {
     pub most: u32,
 }
 
-/// Runs `report`. `configured` is the ledger of the configuration, if it has one.
+/// What `report` says. `configured` is the ledger of the configuration, if it has one.
 ///
 /// # Errors
-/// The ledger is not there or cannot be read, or nobody reads standard output.
-pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<ExitCode> {
+/// The ledger is not there or cannot be read.
+pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<String, LedgerError> {
     let (file, ledger, span) = open(&args.which, configured)?;
     let report = ledger.report(span, &args.by, &args.which.conditions)?;
     let names: Vec<&str> = args.by.iter().map(|dimension| dimension.name()).collect();
     if args.which.json {
-        return say(&format!("{:#}\n", as_json(&report, &names)));
+        return Ok(format!("{:#}\n", as_json(&report, &names)));
     }
     if args.csv {
-        return say(&as_csv(&report, &names));
+        return Ok(as_csv(&report, &names));
     }
     if report.groups.is_empty() {
-        return say(&nothing(span, &file, &args.which));
+        return Ok(nothing(span, &file, &args.which));
     }
-    say(&as_table(&report, &names).to_string())
+    Ok(as_table(&report, &names).to_string())
 }
 
-/// Runs `calls`. `configured` is the ledger of the configuration, if it has one.
+/// What `calls` says. `configured` is the ledger of the configuration, if it has one.
 ///
 /// # Errors
 /// As [`report`].
-pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<ExitCode> {
+pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<String, LedgerError> {
     let (file, ledger, span) = open(&args.which, configured)?;
     let calls = ledger.calls(span, &args.which.conditions, args.most)?;
     if args.which.json {
@@ -99,15 +96,15 @@ pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<ExitCode> {
             // Writing to a string does not fail.
             let _ = writeln!(lines, "{}", Value::Object(call));
         }
-        return say(&lines);
+        return Ok(lines);
     }
     if calls.is_empty() {
-        return say(&nothing(span, &file, &args.which));
+        return Ok(nothing(span, &file, &args.which));
     }
-    say(&list(&calls).to_string())
+    Ok(list(&calls).to_string())
 }
 
-fn open(which: &Which, configured: Option<&Path>) -> Result<(PathBuf, Ledger, Span)> {
+fn open(which: &Which, configured: Option<&Path>) -> Result<(PathBuf, Ledger, Span), LedgerError> {
     let file = which.ledger.as_deref().or(configured).unwrap_or_else(|| Path::new(DEFAULT_LEDGER)).to_owned();
     let ledger = Ledger::open(&file)?;
     let now = jiff::Timestamp::now();
@@ -293,15 +290,6 @@ fn list(calls: &[StoredCall]) -> Table {
         );
     }
     table
-}
-
-fn say(text: &str) -> Result<ExitCode> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever wanted to read has gone.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("cannot write to standard output")?,
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

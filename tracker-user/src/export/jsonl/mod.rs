@@ -3,7 +3,6 @@
 //! Lines are written by a thread of its own behind a bounded queue: a full disk or a reader that
 //! does not read costs lines, which are counted, and never holds up capture.
 
-mod line;
 mod writer;
 
 use std::{
@@ -18,9 +17,8 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use line::encode;
-
 use super::{Record, Sample, Sink, losses::Losses};
+use crate::record::line;
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +246,7 @@ impl JsonlSink {
 
 impl Sink for JsonlSink {
     fn record(&self, record: &Record) {
-        let line = match encode(record) {
+        let line = match line::encode(record) {
             Ok(line) => line,
             Err(error) => {
                 return self.shared.lose(Loss::Failed, 1, &self.target, Some(&error.into()));

@@ -183,10 +183,7 @@ impl Label {
             Self::ErrorType => call.error_type().unwrap_or_default(),
             Self::Status => call.status.map(|status| status.to_string()).unwrap_or_default().into(),
             Self::Error => text(&call.error),
-            Self::Role => match call.role {
-                crate::stream::Role::Client => "client".into(),
-                crate::stream::Role::Server => "server".into(),
-            },
+            Self::Role => call.role.as_str().into(),
             Self::UsageSource => call.usage.source.as_str().into(),
             Self::Origin(values) => values.label.value(origin),
         }

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     attribution::{Agent, Container, Login, Origin, Process},
-    export::Record,
-    stream::Role,
+    record::Record,
 };
 
 /// A field that is absent was not known; no number is a placeholder.
@@ -86,6 +86,20 @@ struct Line<'a> {
 
 /// The line, its newline included. It contains no other: JSON escapes them.
 pub(crate) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&line(record))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The same fields by their names.
+pub(crate) fn fields(record: &Record) -> serde_json::Result<Map<String, Value>> {
+    match serde_json::to_value(line(record))? {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn line(record: &Record) -> Line<'_> {
     // In full, so that a new field forces a decision.
     let Record { call, origin, started_unix_nanos } = record;
     let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
@@ -116,7 +130,7 @@ pub(crate) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         chunk_times: _,
         duration_seconds,
     } = call;
-    let line = Line {
+    Line {
         r#type: "llm_usage",
         timestamp: Timestamp::from_nanosecond(*started_unix_nanos).ok().map(|at| format!("{at:.6}")),
         provider,
@@ -127,10 +141,7 @@ pub(crate) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         server_address: server_address.as_deref(),
         server_port: *server_port,
         path,
-        role: match role {
-            Role::Client => "client",
-            Role::Server => "server",
-        },
+        role: role.as_str(),
         streaming: *streaming,
         status: *status,
         error: error.as_deref(),
@@ -160,10 +171,7 @@ pub(crate) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
         slice: slice.as_deref(),
         login: login.as_ref(),
         agent: agent.as_ref(),
-    };
-    let mut bytes = serde_json::to_vec(&line)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +222,7 @@ mod tests {
         let cost = |provider| {
             let mut record = full();
             record.call.provider = provider;
-            let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+            let line: Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
             line.get("cost_usd").cloned()
         };
         assert_eq!(cost("openrouter"), Some(0.25.into()));
@@ -225,7 +233,7 @@ mod tests {
     fn the_end_of_an_earlier_call_says_so() {
         let mut record = bare();
         record.call.continued = true;
-        let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+        let line: Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
         assert_eq!(line["continued"], true);
     }
 
@@ -233,7 +241,7 @@ mod tests {
     fn a_first_attempt_is_no_repetition() {
         let mut record = bare();
         record.call.retry = Some(0);
-        let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+        let line: Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
         assert_eq!(line.get("retry"), None);
     }
 
@@ -242,7 +250,7 @@ mod tests {
         let total = |input, output| {
             let mut record = bare();
             (record.call.usage.input_tokens, record.call.usage.output_tokens) = (input, output);
-            let line: serde_json::Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
+            let line: Value = serde_json::from_slice(&encode(&record).unwrap()).unwrap();
             line.get("total_tokens").cloned()
         };
         assert_eq!(total(Some(1), Some(2)), Some(3.into()));
@@ -258,7 +266,7 @@ mod tests {
         record.started_unix_nanos = i128::MAX;
         let line = encode(&record).unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        let value: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["model"], "a\nb\r\"c\u{2028}\0");
         assert!(value.get("duration_seconds").is_none() && value.get("timestamp").is_none());
     }
