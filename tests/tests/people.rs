@@ -94,7 +94,7 @@ fn a_user_that_changes_after_the_first_sight() -> Result<()> {
 #[test]
 fn units_and_slices_as_systemd_names_them() -> Result<()> {
     let standin = StandIn::start()?;
-    let config = "[metrics]\nlabels = [\"unit\", \"slice\", \"session\", \"login_uid\"]\n";
+    let config = "[metrics]\nlabels = [\"unit\", \"slice\", \"login_session\", \"login_uid\"]\n";
     let mut daemon = Daemon::start_with(config, "info")?;
     let own = format!("e2e-{}", std::process::id());
     let manager = "/user.slice/user-1.slice/user@1.service/app.slice";

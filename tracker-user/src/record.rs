@@ -1,10 +1,13 @@
 //! What leaves the stages that read traffic, and who takes it.
 
 pub(crate) mod line;
+pub(crate) mod losses;
+mod sample;
 
 use std::time::Duration;
 
 use crate::{attribution::Origin, provider::Call};
+pub use sample::{Kind, Sample, SelfMetrics};
 
 /// A call and whose it is.
 #[derive(Clone, Debug, PartialEq)]

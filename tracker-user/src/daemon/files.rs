@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     config::Config,
-    export::{JsonlConfig, JsonlSink, PrometheusSink, Sample, Sink, Target},
-    ledger::{LedgerConfig, LedgerSink, LedgerStats},
+    export::{JsonlConfig, JsonlSink, PrometheusSink, Sink, Target},
+    ledger::{LedgerConfig, LedgerSink},
 };
 
 /// Calls that may wait to be stored, some megabytes.
@@ -53,7 +53,7 @@ impl Files {
         if let Some(ledger) = &self.ledger {
             sinks.push(ledger.clone());
             let ledger = Arc::clone(ledger);
-            page.add_source(Arc::new(move || samples(&ledger.stats())));
+            page.add_source(Arc::new(move || ledger.samples()));
         }
         sinks
     }
@@ -80,18 +80,4 @@ impl Files {
 
 fn target(file: &Path) -> Target {
     if file == Path::new("-") { Target::Stdout } else { Target::File(PathBuf::from(file)) }
-}
-
-fn samples(stats: &LedgerStats) -> Vec<Sample> {
-    let stored =
-        Sample::counter("llm_tracker_ledger_stored_total", "Calls stored in the ledger.", stats.stored);
-    let lost = stats.lost.iter().map(|&(reason, calls)| {
-        Sample::counter(
-            "llm_tracker_ledger_lost_total",
-            "Calls that did not reach the ledger, by reason.",
-            calls,
-        )
-        .label("reason", reason)
-    });
-    std::iter::once(stored).chain(lost).collect()
 }

@@ -2,16 +2,14 @@
 
 mod http;
 mod jsonl;
-mod losses;
 mod otlp;
 mod prometheus;
 mod self_metrics;
 
-pub use crate::record::{Record, Sink};
+pub use crate::record::{Kind, Record, Sample, SelfMetrics, Sink};
 pub use http::{BindError, HttpConfig, HttpServer, Readiness, WebConfig, WebConfigError};
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
 pub use otlp::{Compression, Headers, OtlpConfig, OtlpConfigError, OtlpSink, OtlpStartError, Protocol};
 pub use prometheus::{
     Format, OriginField, OriginLabel, OriginLabelError, PrometheusConfig, PrometheusSink, check_names,
 };
-pub use self_metrics::{Kind, Sample, SelfMetrics};

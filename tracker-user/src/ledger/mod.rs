@@ -13,7 +13,7 @@ mod times;
 pub use dimension::{Condition, ConditionError, Dimension, UnknownDimension};
 pub use query::{Group, Ledger, LedgerError, Report, Span, StoredCall};
 pub use schema::SchemaError;
-pub use sink::{LedgerConfig, LedgerSink, LedgerStats};
+pub use sink::{LedgerConfig, LedgerSink};
 pub use store::{Retention, Store};
 pub use times::Times;
 

@@ -20,7 +20,7 @@ use super::{
     schema::{self, SchemaError},
     store::{Retention, Store},
 };
-use crate::record::{Record, Sink};
+use crate::record::{Record, Sample, Sink, losses::Losses};
 
 /// Settings of a [`LedgerSink`].
 #[derive(Clone, Debug)]
@@ -31,15 +31,6 @@ pub struct LedgerConfig {
     pub retention: Retention,
     /// Calls that may wait to be stored, a few megabytes; what comes on top is lost.
     pub queue: usize,
-}
-
-/// What became of the calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerStats {
-    /// Calls that were stored.
-    pub stored: u64,
-    /// Calls that were not, by reason.
-    pub lost: [(&'static str, u64); Trouble::ALL.len()],
 }
 
 /// Calls that are stored by one transaction.
@@ -66,19 +57,9 @@ enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Self; 6] =
-        [Self::QueueFull, Self::DiskFull, Self::ReadOnly, Self::Corrupt, Self::Failed, Self::Shutdown];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::DiskFull => "disk_full",
-            Self::ReadOnly => "read_only",
-            Self::Corrupt => "corrupt",
-            Self::Failed => "failed",
-            Self::Shutdown => "shutdown",
-        }
-    }
+    /// As they are shown.
+    const NAMES: [&'static str; 6] =
+        ["queue_full", "disk_full", "read_only", "corrupt", "failed", "shutdown"];
 
     fn of(error: &SchemaError) -> Self {
         let SchemaError::Database(error) = error else { return Self::Failed };
@@ -104,25 +85,19 @@ impl Trouble {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    file: PathBuf,
     accepted: AtomicU64,
     stored: AtomicU64,
-    lost: [AtomicU64; Trouble::ALL.len()],
+    losses: Losses<{ Trouble::NAMES.len() }>,
     /// The one that keeps calls from being stored, as an index; the first is none.
     trouble: AtomicU8,
 }
 
 impl Shared {
-    fn lose(&self, trouble: Trouble, calls: u64) {
-        self.lost[trouble as usize].fetch_add(calls, Ordering::Relaxed);
-    }
-
-    fn trouble(&self) -> Trouble {
-        Trouble::ALL
-            .get(usize::from(self.trouble.load(Ordering::Relaxed)))
-            .copied()
-            .unwrap_or(Trouble::Failed)
+    fn lose(&self, trouble: usize, calls: u64) {
+        self.losses.lose(trouble, calls, &format_args!("the ledger {}", self.file.display()), None);
     }
 }
 
@@ -144,7 +119,13 @@ impl LedgerSink {
     pub fn start(config: LedgerConfig) -> std::io::Result<Self> {
         let (calls, inbox) = mpsc::sync_channel(config.queue.max(1));
         let (done, finished) = mpsc::sync_channel(1);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            file: config.file.clone(),
+            accepted: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            losses: Losses::new(Trouble::NAMES),
+            trouble: AtomicU8::new(Trouble::QueueFull as u8),
+        });
         let writer = Writer { config, shared: Arc::clone(&shared), store: None, pruned: None, logged: None };
         thread::Builder::new().name("ledger".into()).spawn(move || {
             writer.run(&inbox);
@@ -165,16 +146,23 @@ impl LedgerSink {
         if finished.is_err() {
             let accepted = self.shared.accepted.load(Ordering::Relaxed);
             let left = accepted.saturating_sub(self.shared.stored.load(Ordering::Relaxed));
-            self.shared.lose(Trouble::Shutdown, left);
+            self.shared.lose(Trouble::Shutdown as usize, left);
         }
     }
 
-    /// What became of the calls so far.
+    /// What became of the calls so far, for the metrics page.
     #[must_use]
-    pub fn stats(&self) -> LedgerStats {
-        let lost = Trouble::ALL
-            .map(|trouble| (trouble.as_str(), self.shared.lost[trouble as usize].load(Ordering::Relaxed)));
-        LedgerStats { stored: self.shared.stored.load(Ordering::Relaxed), lost }
+    pub fn samples(&self) -> Vec<Sample> {
+        let stored = Sample::counter(
+            "llm_tracker_ledger_stored_total",
+            "Calls stored in the ledger.",
+            self.shared.stored.load(Ordering::Relaxed),
+        );
+        let lost = self
+            .shared
+            .losses
+            .samples("llm_tracker_ledger_lost_total", "Calls that did not reach the ledger, by reason.");
+        std::iter::once(stored).chain(lost).collect()
     }
 }
 
@@ -185,8 +173,12 @@ impl Sink for LedgerSink {
         drop(calls);
         match sent {
             Some(Ok(())) => _ = self.shared.accepted.fetch_add(1, Ordering::Relaxed),
-            Some(Err(TrySendError::Full(_))) => self.shared.lose(self.shared.trouble(), 1),
-            Some(Err(TrySendError::Disconnected(_))) | None => self.shared.lose(Trouble::Shutdown, 1),
+            Some(Err(TrySendError::Full(_))) => {
+                self.shared.lose(self.shared.trouble.load(Ordering::Relaxed).into(), 1);
+            }
+            Some(Err(TrySendError::Disconnected(_))) | None => {
+                self.shared.lose(Trouble::Shutdown as usize, 1);
+            }
         }
     }
 }
@@ -217,8 +209,8 @@ impl Writer {
             let closed = fill(&mut batch, inbox);
             while !self.store_all(&mut batch) {
                 if closed {
-                    self.shared.lose(Trouble::Shutdown, batch.len() as u64);
-                    return self.shared.lose(Trouble::Shutdown, inbox.try_iter().count() as u64);
+                    self.shared.lose(Trouble::Shutdown as usize, batch.len() as u64);
+                    return self.shared.lose(Trouble::Shutdown as usize, inbox.try_iter().count() as u64);
                 }
                 thread::sleep(AGAIN);
                 // Whoever sends sees the queue full, not this batch grow.

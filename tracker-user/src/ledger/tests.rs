@@ -166,8 +166,21 @@ fn a_file_that_is_none_of_ours_is_refused_and_left_alone() {
     assert!(Store::open(&newer).unwrap_err().to_string().contains("version 99"));
 }
 
+/// One of the sink's numbers: of a reason, or the only one of its name.
+fn sample(sink: &LedgerSink, name: &str, reason: &str) -> u64 {
+    let samples = sink.samples();
+    let is_it = |sample: &&crate::record::Sample| {
+        sample.name == name && (reason.is_empty() || sample.labels.iter().any(|(_, value)| value == reason))
+    };
+    samples.iter().find(is_it).unwrap().value as u64
+}
+
 fn lost(sink: &LedgerSink, reason: &str) -> u64 {
-    sink.stats().lost.into_iter().find(|(name, _)| *name == reason).unwrap().1
+    sample(sink, "llm_tracker_ledger_lost_total", reason)
+}
+
+fn stored_by(sink: &LedgerSink) -> u64 {
+    sample(sink, "llm_tracker_ledger_stored_total", "")
 }
 
 fn sink(file: &Path, queue: usize) -> LedgerSink {
@@ -184,7 +197,7 @@ fn a_sink_stores_what_it_was_given_before_it_ends() {
     }
     sink.shutdown(Duration::from_secs(30));
     sink.record(&full());
-    assert_eq!(sink.stats().stored, 3000);
+    assert_eq!(stored_by(&sink), 3000);
     assert_eq!(lost(&sink, "shutdown"), 1);
     assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, 3000);
 }
@@ -206,11 +219,11 @@ fn what_cannot_be_stored_is_counted_and_stored_again_once_it_can() {
     }
     // What the operator does.
     fs::rename(&file, folder.path().join("damaged")).unwrap();
-    while sink.stats().stored == 0 {
+    while stored_by(&sink) == 0 {
         assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(20));
     }
     sink.shutdown(Duration::from_secs(10));
-    let stored = sink.stats().stored;
+    let stored = stored_by(&sink);
     assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, stored);
 }

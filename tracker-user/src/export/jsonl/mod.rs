@@ -17,8 +17,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Record, Sample, Sink, losses::Losses};
-use crate::record::line;
+use super::{Record, Sample, Sink};
+use crate::record::{line, losses::Losses};
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,9 +17,8 @@ use prometheus::proto::{LabelPair, MetricType};
 
 use super::{attributes, scope};
 use crate::export::{
-    PrometheusSink, Sample,
+    Kind, PrometheusSink, Sample,
     prometheus::{Collected, Detail, Exemplar},
-    self_metrics::Kind,
 };
 
 /// Data points of one request, at most: with all their labels at their longest they stay below the 4 MiB

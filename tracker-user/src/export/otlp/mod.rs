@@ -45,7 +45,8 @@ pub use self::{
     config::{Compression, Headers, OtlpConfig, OtlpConfigError, Protocol},
     transport::OtlpStartError,
 };
-use super::{PrometheusSink, Record, Sample, Sink, losses::Losses};
+use super::{PrometheusSink, Record, Sample, Sink};
+use crate::record::losses::Losses;
 
 /// Why a span was lost.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use super::Sample;
 
 /// Calls that a sink has lost, by reason.
 #[derive(Debug)]
-pub(super) struct Losses<const REASONS: usize> {
+pub(crate) struct Losses<const REASONS: usize> {
     reasons: [&'static str; REASONS],
     counts: [AtomicU64; REASONS],
     /// When the last loss was logged, and how many there were by then.
@@ -28,17 +28,17 @@ impl<const REASONS: usize> Losses<REASONS> {
     const LOG_EVERY: Duration = Duration::from_secs(60);
 
     /// `reasons` as they are shown.
-    pub(super) const fn new(reasons: [&'static str; REASONS]) -> Self {
+    pub(crate) const fn new(reasons: [&'static str; REASONS]) -> Self {
         Self { reasons, counts: [const { AtomicU64::new(0) }; REASONS], logged: Mutex::new(None) }
     }
 
     /// How many were lost for the reason of this index.
-    pub(super) fn of(&self, reason: usize) -> u64 {
+    pub(crate) fn of(&self, reason: usize) -> u64 {
         self.counts.get(reason).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Counts so many that did not reach `target`, for the reason of this index; the log has the cause.
-    pub(super) fn lose(&self, reason: usize, calls: u64, target: &dyn Display, cause: Option<&dyn Display>) {
+    pub(crate) fn lose(&self, reason: usize, calls: u64, target: &dyn Display, cause: Option<&dyn Display>) {
         let Some((count, name)) = self.counts.get(reason).zip(self.reasons.get(reason)) else { return };
         if calls == 0 {
             return;
@@ -55,7 +55,7 @@ impl<const REASONS: usize> Losses<REASONS> {
     }
 
     /// For the metrics page.
-    pub(super) fn samples(&self, name: &'static str, help: &'static str) -> impl Iterator<Item = Sample> {
+    pub(crate) fn samples(&self, name: &'static str, help: &'static str) -> impl Iterator<Item = Sample> {
         let counted = self.reasons.iter().zip(&self.counts);
         counted.map(move |(reason, count)| {
             Sample::counter(name, help, count.load(Ordering::Relaxed)).label("reason", *reason)
