@@ -32,8 +32,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&settings),
-        Command::Report(args) => say(&report::report(args, settings.config.ledger.file.as_deref())?),
-        Command::Calls(args) => say(&report::calls(args, settings.config.ledger.file.as_deref())?),
+        Command::Report(args) => say(&report::report(args, &settings.config)?),
+        Command::Calls(args) => say(&report::calls(args, &settings.config)?),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),
