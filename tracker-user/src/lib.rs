@@ -9,12 +9,14 @@
 //! | [`provider`] | events | [`provider::Call`] |
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
 //! | [`ledger`] | [`record::Record`] | rows, and answers from them |
+//! | [`api`] | a question | what somebody may see of the ledger, and of now |
 //! | [`export`] | [`record::Record`] | Prometheus, JSON lines, OTLP |
 //!
 //! [`daemon`] joins them; [`doctor`] says what stands in the way, [`generate`] what a package installs beside it.
 //!
 //! `stream` and `provider` do no I/O, take no clock and start no task: bytes and timestamps in,
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
+pub mod api;
 pub mod attribution;
 pub mod capture;
 pub mod cli;
@@ -26,6 +28,7 @@ pub mod generate;
 pub mod ledger;
 pub mod log;
 mod pattern;
+mod places;
 pub mod privileges;
 pub mod provider;
 mod recent;

@@ -10,7 +10,12 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize, Serializer};
@@ -41,6 +46,8 @@ pub struct Config {
     pub otlp: OtlpConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
+    /// The local API.
+    pub api: ApiConfig,
     /// Token counts.
     pub usage: UsageConfig,
     /// What the daemon says about itself.
@@ -200,6 +207,30 @@ impl Default for LedgerConfig {
     }
 }
 
+/// `[api]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// The Unix socket that it is on, beside `metrics.listen`; empty is none.
+    pub socket: PathBuf,
+    /// The group that sees everybody's calls, as root does; absent is none.
+    pub group: Option<String>,
+}
+
+impl ApiConfig {
+    /// `socket`, if there is to be one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        Some(self.socket.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { socket: "/run/llm-tracker/api.sock".into(), group: None }
+    }
+}
+
 /// `[usage]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -304,6 +335,7 @@ impl Config {
             events: _,
             otlp,
             ledger,
+            api: _,
             usage: _,
             log: _,
             gateway: _,

@@ -30,17 +30,18 @@ use tokio::{
 };
 
 use crate::{
+    api::{Access, Api},
     attribution::{self, Agents, Attribution, Filters},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
         KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
         discovery::{self, Attach, Departure, Discovery, ProcessEvent},
     },
-    config::{CaptureConfig, Config, Settings, Sources},
+    config::{ApiConfig, CaptureConfig, Config, Settings, Sources},
     doctor::environment,
     export::{
-        HttpConfig, HttpServer, OtlpSink, PrometheusConfig, PrometheusSink, Readiness, Sample, Sink,
-        WebConfig,
+        ApiSocket, HttpConfig, HttpServer, OtlpSink, Pages, PrometheusConfig, PrometheusSink, Readiness,
+        Sample, Sink, WebConfig,
     },
     log::{Log, Suppressed},
     privileges,
@@ -81,7 +82,10 @@ pub fn run(sources: Sources, settings: Settings, log: Log) -> Result<()> {
     if let Some(warning) = exposed(config, &web) {
         tracing::warn!("{warning}");
     }
-    let http = HttpServer::bind(HttpConfig::new(config.metrics.listen, Arc::clone(&web)))?;
+    let mut http = HttpServer::bind(HttpConfig::new(config.metrics.listen, Arc::clone(&web)))?;
+    if let Some(socket) = api_socket(&config.api) {
+        http = http.with_socket(socket);
+    }
     privileges::shed_unused().context("capabilities cannot be given up")?;
     let debug = tracing::enabled!(tracing::Level::DEBUG);
     let kernel = Kernel::load(KERNEL_OBJECT, &KernelConfig { debug, ..kernel_config(&config.capture) })?;
@@ -120,6 +124,23 @@ fn refuse_early() -> Result<()> {
 /// Says what is wrong.
 pub fn check(config: &Config) -> Result<()> {
     web_config(config).map(drop)
+}
+
+/// The API's socket. Without it everything else works.
+fn api_socket(config: &ApiConfig) -> Option<ApiSocket> {
+    let bound = config.socket().map(ApiSocket::bind)?;
+    bound.inspect_err(|error| tracing::warn!("{error}")).ok()
+}
+
+/// The local API.
+fn api(config: &Config) -> Api {
+    let access = config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group);
+    let access = access.inspect_err(|error| tracing::warn!("{error}"));
+    let api = Api::new(access.unwrap_or_default());
+    match &config.ledger.file {
+        Some(file) => api.with_ledger(file.clone()),
+        None => api,
+    }
 }
 
 /// Who may ask for metrics.
@@ -273,7 +294,8 @@ async fn serve(
     tracing::info!("{watching}");
     lifecycle::ready(&watching);
     let (http_stop, http_stopped) = oneshot::channel::<()>();
-    let http = tokio::spawn(http.serve(prometheus, ready.clone(), async {
+    let pages = Pages { metrics: prometheus, ready: ready.clone(), api: api(&config) };
+    let http = tokio::spawn(http.serve(pages, async {
         // An error means that the sender is gone, which is the same message.
         let _ = http_stopped.await;
     }));

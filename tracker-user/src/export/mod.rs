@@ -7,7 +7,9 @@ mod prometheus;
 mod self_metrics;
 
 pub use crate::record::{Kind, Record, Sample, SelfMetrics, Sink};
-pub use http::{BindError, HttpConfig, HttpServer, Readiness, WebConfig, WebConfigError};
+pub use http::{
+    ApiSocket, BindError, HttpConfig, HttpServer, Pages, Readiness, SocketError, WebConfig, WebConfigError,
+};
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
 pub use otlp::{Compression, Headers, OtlpConfig, OtlpConfigError, OtlpSink, OtlpStartError, Protocol};
 pub use prometheus::{

@@ -138,11 +138,17 @@ impl FromStr for Condition {
 pub(super) struct Dimensions<'a> {
     by: &'a [Dimension],
     conditions: &'a [Condition],
+    of_user: Option<u32>,
 }
 
 impl<'a> Dimensions<'a> {
     pub(super) const fn new(by: &'a [Dimension], conditions: &'a [Condition]) -> Self {
-        Self { by, conditions }
+        Self { by, conditions, of_user: None }
+    }
+
+    /// The same of the calls of one user's processes and logins only.
+    pub(super) const fn of_user(self, of_user: Option<u32>) -> Self {
+        Self { of_user, ..self }
     }
 
     /// Whether sums by the hour do not tell.
@@ -155,6 +161,10 @@ impl<'a> Dimensions<'a> {
     pub(super) fn filter(&self) -> (String, Vec<Value>) {
         let mut filter = String::new();
         let mut values = Vec::new();
+        if let Some(uid) = self.of_user {
+            filter += " AND ? IN (o.fields ->> '$.process.uid', o.fields ->> '$.login.uid')";
+            values.push(i64::from(uid).into());
+        }
         for Condition { dimension, pattern, negated } in self.conditions {
             let not = if *negated { "NOT " } else { "" };
             let value = dimension.sql();

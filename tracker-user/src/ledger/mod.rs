@@ -11,7 +11,7 @@ mod store;
 mod times;
 
 pub use dimension::{Condition, ConditionError, Dimension, UnknownDimension};
-pub use query::{Group, Ledger, LedgerError, Report, Span, StoredCall};
+pub use query::{Group, Ledger, LedgerError, Page, Position, Report, Span, StoredCall};
 pub use schema::SchemaError;
 pub use sink::{LedgerConfig, LedgerSink};
 pub use store::{Retention, Store};

@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, types::Value};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, types::Value};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::{
@@ -19,6 +20,10 @@ use super::{
 #[derive(Debug)]
 pub struct Ledger {
     database: Connection,
+    /// The only user whose calls are shown; absent is everybody's.
+    of_user: Option<u32>,
+    /// A report may have so many groups at most.
+    most_groups: usize,
 }
 
 /// Why a question has no answer. Its message says what to do.
@@ -40,6 +45,9 @@ pub enum LedgerError {
     /// The database said no.
     #[error("the ledger does not answer: {0}")]
     Query(#[from] rusqlite::Error),
+    /// The answer would be too large.
+    #[error("there are more than {0} groups: ask for fewer dimensions, or for less with `where`")]
+    TooManyGroups(usize),
 }
 
 /// A stretch of time: from the first to before the second, nanoseconds since the Unix epoch.
@@ -52,7 +60,7 @@ pub struct Span {
 }
 
 /// What a group of calls adds up to.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// One value for each dimension asked for; absent where the calls have none.
     pub key: Vec<Option<String>>,
@@ -98,6 +106,24 @@ pub struct Report {
 /// A call as it was stored: the fields of the event log's line.
 pub type StoredCall = Map<String, Json>;
 
+/// Where a call is in the order of all: by when it began, then by when it was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Nanoseconds since the Unix epoch.
+    pub started: i64,
+    /// Its row.
+    pub row: i64,
+}
+
+/// Some of many calls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// In order, and where each is.
+    pub calls: Vec<(Position, StoredCall)>,
+    /// Whether there are earlier ones.
+    pub earlier: bool,
+}
+
 impl Ledger {
     /// Opens a file for reading.
     ///
@@ -115,7 +141,25 @@ impl Ledger {
             Ok(database)
         };
         let database = open().map_err(|source| LedgerError::Open { path: path.to_owned(), source })?;
-        Ok(Self { database })
+        Ok(Self { database, of_user: None, most_groups: usize::MAX })
+    }
+
+    /// The same for a user who may see no other's calls: those of their processes and of their logins.
+    #[must_use]
+    pub fn of_user(self, uid: u32) -> Self {
+        Self { of_user: Some(uid), ..self }
+    }
+
+    /// The same with a bound on what a report may have.
+    #[must_use]
+    pub fn with_most_groups(self, most_groups: usize) -> Self {
+        Self { most_groups, ..self }
+    }
+
+    /// What stops a question from another thread; one that has not begun goes on.
+    #[must_use]
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.database.get_interrupt_handle()
     }
 
     /// Adds up the calls of a stretch of time, by `dimensions`, of those that meet all `conditions`.
@@ -131,7 +175,7 @@ impl Ledger {
         dimensions: &[Dimension],
         conditions: &[Condition],
     ) -> Result<Report, LedgerError> {
-        let asked = Dimensions::new(dimensions, conditions);
+        let asked = Dimensions::new(dimensions, conditions).of_user(self.of_user);
         let parts = self.parts(span, asked.need_calls())?;
         let mut groups = HashMap::<Vec<Option<String>>, Group>::new();
         for part in &parts.parts {
@@ -160,26 +204,54 @@ impl Ledger {
         conditions: &[Condition],
         most: u32,
     ) -> Result<Vec<StoredCall>, LedgerError> {
-        let asked = Dimensions::new(&[], conditions);
+        let page = self.page(span, conditions, most, None)?;
+        Ok(page.calls.into_iter().map(|(_, call)| call).collect())
+    }
+
+    /// The same of those before a position.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn page(
+        &self,
+        span: Span,
+        conditions: &[Condition],
+        most: u32,
+        before: Option<Position>,
+    ) -> Result<Page, LedgerError> {
+        let asked = Dimensions::new(&[], conditions).of_user(self.of_user);
         let (filter, mut values) = asked.filter();
-        values.push(i64::from(most).into());
+        // One more tells whether there are earlier ones.
+        values.push((i64::from(most) + 1).into());
+        let span = Span {
+            until: before.map_or(span.until, |at| span.until.min(at.started.saturating_add(1))),
+            ..span
+        };
+        let after = before.map_or_else(String::new, |Position { started, row }| {
+            format!("AND (call.started, call.id) < ({started}, {row})")
+        });
         let source = calls(span, asked.need_calls());
         let statement = format!(
             "SELECT DISTINCT call.*, o.fields AS origin_fields, t.fields AS target_fields
              FROM (SELECT call.id, coalesce(error, '') AS error, usage_source, {source}) c
              JOIN call ON call.id = c.id JOIN origin o ON o.id = call.origin
              JOIN target t ON t.id = call.target
-             WHERE true {filter} ORDER BY call.started DESC, call.id DESC LIMIT ?"
+             WHERE true {after} {filter} ORDER BY call.started DESC, call.id DESC LIMIT ?"
         );
         let mut statement = self.database.prepare(&statement)?;
         let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut calls = Vec::new();
+        let mut page = Page::default();
         while let Some(row) = rows.next()? {
-            calls.push(stored_call(row, &names)?);
+            if page.calls.len() >= most as usize {
+                page.earlier = true;
+                break;
+            }
+            let position = Position { started: row.get("started")?, row: row.get("id")? };
+            page.calls.push((position, stored_call(row, &names)?));
         }
-        calls.reverse();
-        Ok(calls)
+        page.calls.reverse();
+        Ok(page)
     }
 
     /// Splits a stretch of time into whole hours, of which there are sums, and the rest.
@@ -234,6 +306,9 @@ impl Ledger {
         let mut statement = self.database.prepare(&statement)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         while let Some(row) = rows.next()? {
+            if groups.len() > self.most_groups {
+                return Err(LedgerError::TooManyGroups(self.most_groups));
+            }
             let group = groups.entry(asked.key(row, 12)?).or_default();
             for (column, sum) in [
                 &mut group.calls,

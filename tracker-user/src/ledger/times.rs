@@ -20,7 +20,8 @@ fn middle(bucket: i64) -> f64 {
 }
 
 /// Counts by bucket.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Times(std::collections::BTreeMap<i64, u64>);
 
 impl Times {

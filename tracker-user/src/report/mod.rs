@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::ledger::{Condition, Dimension, Group, Ledger, LedgerError, Report, Span, StoredCall};
-use moment::Moment;
+pub use moment::{Moment, NoMoment};
 use table::{Align, Table, count, seconds, share, usd};
 
 /// Where the packaged service keeps its ledger.

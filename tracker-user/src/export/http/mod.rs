@@ -1,19 +1,19 @@
-//! The HTTP server for scrapes and health checks: small and read-only, in plain text or, with a web
-//! configuration, over TLS and for those who may.
+//! The HTTP server for scrapes, health checks and the [local API](crate::api): small and read-only, in plain
+//! text or, with a web configuration, over TLS and for those who may. The API is on a Unix socket, too.
 //!
 //! Whoever can reach it may be slow or hostile: connections, heads, bodies, the time for each step, the pages
 //! made at a time and the passwords checked at a time are bounded.
 
 mod auth;
 mod patience;
-mod peers;
+mod socket;
 mod tls;
 mod web_config;
 
 use std::{
     convert::Infallible,
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -23,13 +23,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
         ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
-        HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+        HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
     server::conn::http1,
     service::service_fn,
@@ -37,7 +37,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -45,9 +45,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{Format, PrometheusSink, Sample};
+use crate::{
+    api::{self, Api, Body, Peer, Problem},
+    places::{Place, Places},
+};
 use auth::Answer;
 use patience::Patience;
-use peers::Peers;
+pub use socket::{ApiSocket, SocketError};
 use web_config::Loaded;
 pub use web_config::{WebConfig, WebConfigError};
 
@@ -159,8 +163,19 @@ impl Readiness {
 #[derive(Debug)]
 pub struct HttpServer {
     listener: std::net::TcpListener,
+    socket: Option<ApiSocket>,
     web: Arc<WebConfig>,
     max_connections: usize,
+}
+
+/// What is served.
+pub struct Pages {
+    /// `/metrics`
+    pub metrics: Arc<PrometheusSink>,
+    /// `/readyz`
+    pub ready: Readiness,
+    /// `/api/`
+    pub api: Api,
 }
 
 impl HttpServer {
@@ -173,7 +188,13 @@ impl HttpServer {
         let listener = std::net::TcpListener::bind(listen)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|source| BindError { address: listen, source })?;
-        Ok(Self { listener, web, max_connections })
+        Ok(Self { listener, socket: None, web, max_connections })
+    }
+
+    /// The same with a socket for the API, which has as many connections again.
+    #[must_use]
+    pub fn with_socket(self, socket: ApiSocket) -> Self {
+        Self { socket: Some(socket), ..self }
     }
 
     /// The address, with the port that was chosen where port 0 was asked for.
@@ -187,54 +208,115 @@ impl HttpServer {
     /// Answers until `stop` completes; then finishes what is under way, within two seconds.
     ///
     /// # Errors
-    /// The listener cannot be given to the runtime.
-    pub async fn serve(
-        self,
-        metrics: Arc<PrometheusSink>,
-        ready: Readiness,
-        stop: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    /// A listener cannot be given to the runtime.
+    pub async fn serve(self, pages: Pages, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let room = Arc::new(Semaphore::new(self.max_connections));
-        let peers = Peers::new(self.max_connections);
-        let refused = count_refused(&metrics);
-        let site = Arc::new(Site { metrics, ready, web: self.web, pages: Semaphore::new(PAGES) });
-        let (closing, closed) = watch::channel(());
-        let mut connections = JoinSet::new();
+        let socket = self.socket.map(ApiSocket::listen).transpose()?;
+        let mut connections = Connections {
+            over_tcp: Places::new(self.max_connections),
+            on_socket: Places::new(self.max_connections),
+            refused: count_refused(&pages.metrics),
+            site: Arc::new(Site { pages, web: self.web, being_made: Semaphore::new(PAGES) }),
+            closing: watch::Sender::new(()),
+            open: JoinSet::new(),
+        };
         let mut stop = pin!(stop);
         loop {
-            // Those that are over are taken out as new ones come.
-            while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 () = &mut stop => break,
-                accepted = listener.accept() => accepted,
+                accepted = listener.accept() => accepted.map(|(stream, from)| connections.tcp(stream, from)),
+                accepted = accept(socket.as_ref()) => accepted.map(|stream| connections.socket(stream)),
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let place = peers.enter(peer.ip());
-                    let (Ok(permit), Some(place)) = (Arc::clone(&room).try_acquire_owned(), place) else {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    };
-                    let (site, closed) = (Arc::clone(&site), closed.clone());
-                    connections.spawn(async move {
-                        handshake(stream, site, closed).await;
-                        drop((permit, place));
-                    });
-                }
-                // Out of descriptors, most likely: trying again at once would only burn CPU.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for metrics");
-                    sleep(Duration::from_secs(1)).await;
-                }
+            // Out of descriptors, most likely: trying again at once would only burn CPU.
+            if let Err(error) = accepted {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_secs(1)).await;
             }
         }
-        drop(listener);
+        drop((listener, socket));
+        connections.finish().await;
+        Ok(())
+    }
+}
+
+/// The next connection to the socket; never, where there is none.
+async fn accept(socket: Option<&socket::Listener>) -> io::Result<UnixStream> {
+    match socket {
+        Some(socket) => socket.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Those that are open.
+struct Connections {
+    /// By where they come from.
+    over_tcp: Places<IpAddr>,
+    /// By who has made them.
+    on_socket: Places<u32>,
+    refused: Arc<AtomicU64>,
+    site: Arc<Site>,
+    /// Dropped when the server stops.
+    closing: watch::Sender<()>,
+    open: JoinSet<()>,
+}
+
+impl Connections {
+    fn tcp(&mut self, stream: TcpStream, from: SocketAddr) {
+        let network = network(from.ip());
+        // Whoever is on this host can do worse.
+        let Some(place) = self.over_tcp.enter(network, network.is_loopback()) else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        // Without an address its other end is gone already.
+        let Ok(to) = stream.local_addr() else { return };
+        let (site, closed) = (Arc::clone(&self.site), self.closing.subscribe());
+        self.spawn(place, handshake(stream, site, Peer::of_tcp(from, to), closed));
+    }
+
+    fn socket(&mut self, stream: UnixStream) {
+        let (peer, uid) = match Peer::of_socket(&stream) {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::debug!(%error, "the kernel does not say who is at the API's socket");
+                return;
+            }
+        };
+        let Some(place) = self.on_socket.enter(uid, uid == 0) else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let (site, closed) = (Arc::clone(&self.site), self.closing.subscribe());
+        self.spawn(place, connection(stream, site, peer, closed));
+    }
+
+    fn spawn<K: Eq + std::hash::Hash + Send + 'static>(
+        &mut self,
+        place: Place<K>,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        // Those that are over are taken out as new ones come.
+        while self.open.try_join_next().is_some() {}
+        self.open.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+
+    async fn finish(self) {
+        let Self { closing, mut open, .. } = self;
         drop(closing);
-        let all = async { while connections.join_next().await.is_some() {} };
+        let all = async { while open.join_next().await.is_some() {} };
         // Each has its own limit; this one is for the sum.
         let _ = timeout(FINISH_WITHIN + Duration::from_secs(1), all).await;
-        Ok(())
+    }
+}
+
+/// What one host has: an IPv4 address, or an IPv6 network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 
@@ -244,7 +326,7 @@ fn count_refused(metrics: &PrometheusSink) -> Arc<AtomicU64> {
     metrics.add_source(Arc::new(move || {
         vec![Sample::counter(
             "llm_tracker_http_connections_refused_total",
-            "Connections to the metrics address closed at once because there were too many.",
+            "Connections to the metrics address and the API's socket closed at once because there were too many.",
             shown.load(Ordering::Relaxed),
         )]
     }));
@@ -253,17 +335,18 @@ fn count_refused(metrics: &PrometheusSink) -> Arc<AtomicU64> {
 
 /// What all connections have in common.
 struct Site {
-    metrics: Arc<PrometheusSink>,
-    ready: Readiness,
+    pages: Pages,
     web: Arc<WebConfig>,
-    pages: Semaphore,
+    being_made: Semaphore,
 }
 
 /// Begins a connection: over TLS, where that is wanted when it comes.
-async fn handshake(stream: TcpStream, site: Arc<Site>, closed: watch::Receiver<()>) {
-    let Some(tls) = site.web.current().tls.clone() else { return connection(stream, site, closed).await };
+async fn handshake(stream: TcpStream, site: Arc<Site>, peer: Peer, closed: watch::Receiver<()>) {
+    let Some(tls) = site.web.current().tls.clone() else {
+        return connection(stream, site, peer, closed).await;
+    };
     match timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => connection(stream, site, closed).await,
+        Ok(Ok(stream)) => connection(stream, site, peer, closed).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake for metrics failed"),
         Err(_) => tracing::debug!("a TLS handshake for metrics took too long"),
     }
@@ -272,9 +355,10 @@ async fn handshake(stream: TcpStream, site: Arc<Site>, closed: watch::Receiver<(
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     site: Arc<Site>,
+    peer: Peer,
     mut closed: watch::Receiver<()>,
 ) {
-    let service = service_fn(|request| respond(request, Arc::clone(&site)));
+    let service = service_fn(|request| respond(request, &site, &peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -302,60 +386,97 @@ async fn connection(
 }
 
 /// All that a client says it accepts.
-fn accept(headers: &HeaderMap) -> String {
+fn accepted(headers: &HeaderMap) -> String {
     let lines: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
     lines.join(",")
 }
 
-async fn respond(request: Request<Incoming>, site: Arc<Site>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(request: Request<Incoming>, site: &Site, peer: &Peer) -> Result<Response<Body>, Infallible> {
     let web = site.web.current();
-    let mut response = match refusal(&request, &web).await {
-        Some(refusal) => refusal,
-        None => answer(&request, &site).await,
+    let is_api = request.uri().path().starts_with(api::PREFIX);
+    // The kernel has said who is at the socket, and what others need passwords for is not there.
+    let on_socket = peer.is_on_socket();
+    let refusal = if on_socket { None } else { unauthorized(&request, &web).await };
+    let mut response = match refusal.or_else(|| unwanted(&request)) {
+        Some(refusal) => refusal.response(is_api),
+        None if is_api => site.pages.api.answer(&request, peer).await,
+        None if on_socket => Problem::not_found().response(),
+        None => answer(&request, site).await,
     };
     response.headers_mut().extend(web.headers.clone());
     Ok(response)
 }
 
-/// Why a request is not answered; `None` where it is.
-async fn refusal(request: &Request<Incoming>, web: &Loaded) -> Option<Response<Full<Bytes>>> {
-    let refuse = |status, text, name, value| {
-        let mut refusal = page(status, TEXT, text);
-        refusal.headers_mut().insert(name, HeaderValue::from_static(value));
-        Some(refusal)
-    };
-    let headers = request.headers();
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    if let Some(users) =
-        web.users.as_ref().filter(|_| !web.excluded.iter().any(|it| it == request.uri().path()))
-    {
-        match users.check(headers.get(AUTHORIZATION)).await {
-            Answer::Right => {}
-            Answer::Wrong => {
-                return refuse(StatusCode::UNAUTHORIZED, "unauthorized\n", WWW_AUTHENTICATE, "Basic");
-            }
-            Answer::Busy => {
-                return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many passwords\n", RETRY_AFTER, "10");
-            }
-        }
-    }
-    match *request.method() {
-        Method::GET | Method::HEAD if has_body => {
-            refuse(StatusCode::PAYLOAD_TOO_LARGE, "no body is wanted\n", CONNECTION, "close")
-        }
-        Method::GET | Method::HEAD => None,
-        _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", ALLOW, "GET, HEAD"),
+/// Why a request is not answered, and a header that goes with it.
+struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    text: &'static str,
+    header: (HeaderName, &'static str),
+}
+
+impl Refusal {
+    /// In the words of who has asked.
+    fn response(self, is_api: bool) -> Response<Body> {
+        let Self { status, kind, text, header: (name, value) } = self;
+        let mut response = if is_api {
+            Problem::new(status, kind, text).response()
+        } else {
+            page(status, TEXT, format!("{text}\n"))
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
     }
 }
 
-async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
+async fn unauthorized(request: &Request<Incoming>, web: &Loaded) -> Option<Refusal> {
+    let users = web.users.as_ref().filter(|_| !web.excluded.iter().any(|it| it == request.uri().path()))?;
+    match users.check(request.headers().get(AUTHORIZATION)).await {
+        Answer::Right => None,
+        Answer::Wrong => Some(Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            kind: "unauthorized",
+            text: "unauthorized",
+            header: (WWW_AUTHENTICATE, "Basic"),
+        }),
+        Answer::Busy => Some(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            kind: "busy",
+            text: "too many passwords",
+            header: (RETRY_AFTER, "10"),
+        }),
+    }
+}
+
+fn unwanted(request: &Request<Incoming>) -> Option<Refusal> {
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    match *request.method() {
+        Method::GET | Method::HEAD if has_body => Some(Refusal {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            kind: "body",
+            text: "no body is wanted",
+            header: (CONNECTION, "close"),
+        }),
+        Method::GET | Method::HEAD => None,
+        _ => Some(Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            kind: "method",
+            text: "only GET and HEAD",
+            header: (ALLOW, "GET, HEAD"),
+        }),
+    }
+}
+
+async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Body> {
+    let Pages { metrics, ready, api: _ } = &site.pages;
     match request.uri().path() {
         "/metrics" => {
             // Never closed; an error would let one page more be made.
-            let _turn = site.pages.acquire().await;
-            let metrics = Arc::clone(&site.metrics);
-            let format = Format::accepted(&accept(request.headers()));
+            let _turn = site.being_made.acquire().await;
+            let metrics = Arc::clone(metrics);
+            let format = Format::accepted(&accepted(request.headers()));
             // Thousands of series take a while; other tasks of this thread go on meanwhile.
             match tokio::task::spawn_blocking(move || metrics.render(format)).await {
                 Ok(text) => page(StatusCode::OK, format.content_type(), text),
@@ -366,15 +487,15 @@ async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes
             }
         }
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
-        "/readyz" if site.ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
+        "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
         "/" => page(StatusCode::OK, HTML, INDEX),
         _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
     }
 }
 
-fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

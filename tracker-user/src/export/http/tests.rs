@@ -31,8 +31,14 @@ fn serve_with(max_connections: usize, web: WebConfig) -> Served {
     let (metrics, ready) = (Arc::new(PrometheusSink::new(PrometheusConfig::default())), Readiness::default());
     let (stop, stopped) = oneshot::channel();
     let stopped = async { stopped.await.unwrap_or_default() };
-    let server = tokio::spawn(server.serve(Arc::clone(&metrics), ready.clone(), stopped));
+    let pages = pages(&metrics, &ready);
+    let server = tokio::spawn(server.serve(pages, stopped));
     Served { address, metrics, ready, stop, server }
+}
+
+fn pages(metrics: &Arc<PrometheusSink>, ready: &Readiness) -> Pages {
+    let api = Api::new(crate::api::Access::default());
+    Pages { metrics: Arc::clone(metrics), ready: ready.clone(), api }
 }
 
 /// Sends text and reads until the server closes.
@@ -148,13 +154,20 @@ fn connected() -> (tokio::io::DuplexStream, JoinHandle<()>, watch::Sender<()>) {
     let (client, server) = tokio::io::duplex(64);
     let served = serve(8);
     let site = Arc::new(Site {
-        metrics: Arc::clone(&served.metrics),
-        ready: Readiness::default(),
+        pages: pages(&served.metrics, &Readiness::default()),
         web: Arc::default(),
-        pages: Semaphore::new(PAGES),
+        being_made: Semaphore::new(PAGES),
     });
     let (closing, closed) = watch::channel(());
-    (client, tokio::spawn(connection(server, site, closed)), closing)
+    let peer = Peer::of_tcp(served.address, served.address);
+    (client, tokio::spawn(connection(server, site, peer, closed)), closing)
+}
+
+#[test]
+fn one_host_is_one_whichever_way_it_comes() {
+    let same = |a: &str, b: &str| network(a.parse().unwrap()) == network(b.parse().unwrap());
+    assert!(same("192.0.2.1", "::ffff:192.0.2.1") && same("2001:db8::1", "2001:db8::2"));
+    assert!(!same("192.0.2.1", "192.0.2.2") && !same("2001:db8::1", "2001:db8:0:1::1"));
 }
 
 /// Who asks for pages and takes a byte now and then holds neither memory nor a place for long.

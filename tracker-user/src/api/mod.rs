@@ -1,0 +1,238 @@
+//! The local API: what programs on this host, the command line among them, ask about calls.
+//!
+//! It is answered on a Unix socket and on loopback (`export/http` has the connections). Users see their own
+//! calls, root and one group see all ([`Viewer`]). `openapi.yaml` describes it; errors are
+//! `application/problem+json`. Questions are bounded in time, size and number, and never wait for each other's
+//! thread or hold up the pipeline.
+
+mod access;
+mod problem;
+mod query;
+mod reader;
+mod wire;
+
+use std::{path::PathBuf, str::FromStr};
+
+use bytes::Bytes;
+use http_body_util::{Either, Empty, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue},
+};
+use serde::Serialize;
+
+use crate::{
+    ledger::{Condition, Dimension, Span},
+    report::Moment,
+};
+pub use access::{Access, Peer, UnknownGroup, Viewer};
+pub use problem::{PROBLEM_JSON, Problem};
+use query::Query;
+use reader::Reader;
+use wire::Cursor;
+pub use wire::{Calls, Report};
+
+/// Everything that this module answers lies under it.
+pub const PREFIX: &str = "/api/";
+/// The description of all of it.
+const OPENAPI: &str = include_str!("openapi.yaml");
+/// Calls of one answer, if nobody says otherwise, and at most.
+const CALLS: (u32, u32) = (50, 500);
+/// Bytes of the calls of one answer, about.
+const CALLS_BYTES: usize = 512 << 10;
+/// What calls are told apart by, at most.
+const MAX_DIMENSIONS: usize = 8;
+
+/// A body: whole, or as it happens.
+pub type Body = Either<Full<Bytes>, Empty<Bytes>>;
+
+/// What is live, as far as somebody may see it.
+pub type Snapshot = Box<dyn Fn(Viewer) -> serde_json::Result<serde_json::Value> + Send + Sync>;
+
+/// What is answered where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Calls,
+    Report,
+    Live,
+    Description,
+}
+
+struct Route {
+    path: &'static str,
+    endpoint: Endpoint,
+    /// The parameters that it takes.
+    parameters: &'static [&'static str],
+}
+
+/// All of them.
+const ROUTES: &[Route] = &[
+    Route {
+        path: "/api/v1/calls",
+        endpoint: Endpoint::Calls,
+        parameters: &["since", "until", "where", "limit", "before"],
+    },
+    Route {
+        path: "/api/v1/report",
+        endpoint: Endpoint::Report,
+        parameters: &["since", "until", "where", "by"],
+    },
+    Route { path: "/api/v1/live", endpoint: Endpoint::Live, parameters: &[] },
+    Route { path: "/api/v1/openapi.yaml", endpoint: Endpoint::Description, parameters: &[] },
+];
+
+/// The local API.
+pub struct Api {
+    access: Access,
+    ledger: Option<Reader>,
+    live: Option<Snapshot>,
+}
+
+impl Api {
+    /// One that says what it is, and nothing of calls yet.
+    #[must_use]
+    pub const fn new(access: Access) -> Self {
+        Self { access, ledger: None, live: None }
+    }
+
+    /// The same with the calls that are stored in this file.
+    #[must_use]
+    pub fn with_ledger(self, file: PathBuf) -> Self {
+        Self { ledger: Some(Reader::new(file)), ..self }
+    }
+
+    /// The same with what runs now (`/api/v1/live`). It is asked for often, and must not wait for anything.
+    #[must_use]
+    pub fn with_live(self, snapshot: Snapshot) -> Self {
+        Self { live: Some(snapshot), ..self }
+    }
+
+    /// Answers a `GET` of something under [`PREFIX`].
+    pub async fn answer<B>(&self, request: &Request<B>, peer: &Peer) -> Response<Body> {
+        self.try_answer(request, peer).await.unwrap_or_else(|problem| problem.response())
+    }
+
+    async fn try_answer<B>(&self, request: &Request<B>, peer: &Peer) -> Result<Response<Body>, Problem> {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        peer.check_host(host)?;
+        let path = request.uri().path();
+        let route = ROUTES.iter().find(|route| route.path == path).ok_or_else(Problem::not_found)?;
+        let query = Query::parse(request.uri().query(), route.parameters)?;
+        if route.endpoint == Endpoint::Description {
+            let mut response = whole(Bytes::from_static(OPENAPI.as_bytes()));
+            // RFC 9512.
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+            return Ok(response);
+        }
+        let viewer = peer.viewer(&self.access).await?;
+        match route.endpoint {
+            Endpoint::Calls => self.calls(&query, viewer).await.map(whole),
+            Endpoint::Report => self.report(&query, viewer).await.map(whole),
+            Endpoint::Live => self.live(viewer).map(whole),
+            Endpoint::Description => Err(Problem::not_found()),
+        }
+    }
+
+    fn ledger(&self) -> Result<&Reader, Problem> {
+        self.ledger.as_ref().ok_or_else(|| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-ledger",
+                "the daemon stores no calls: `ledger.file` in its configuration makes it do so",
+            )
+        })
+    }
+
+    async fn calls(&self, query: &Query, viewer: Viewer) -> Result<Bytes, Problem> {
+        let (span, conditions) = (span(query)?, conditions(query)?);
+        let most = query.number("limit", 1..=CALLS.1)?.unwrap_or(CALLS.0);
+        let before = query.one::<Cursor>("before")?.map(|cursor| cursor.0);
+        let question = move |ledger: &crate::ledger::Ledger| ledger.page(span, &conditions, most, before);
+        let (page, turn) = self.ledger()?.ask(viewer, question).await?;
+        let mut bytes = 0_usize;
+        // The latest of them, as far as there is room; one in any case.
+        let room = page.calls.iter().rev().take_while(|(_, call)| {
+            let fits = bytes == 0 || bytes < CALLS_BYTES;
+            bytes += serde_json::to_string(call).map_or(0, |text| text.len());
+            fits
+        });
+        let room = room.count();
+        let left_out = page.calls.len() - room;
+        let kept = page.calls.into_iter().skip(left_out);
+        let (positions, calls): (Vec<_>, Vec<_>) = kept.unzip();
+        let earlier = positions.first().filter(|_| page.earlier || left_out > 0);
+        let answer = Calls { calls, before: earlier.map(|at| Cursor(*at).to_string()), settled: None };
+        reader::json(&answer, turn)
+    }
+
+    async fn report(&self, query: &Query, viewer: Viewer) -> Result<Bytes, Problem> {
+        let (span, conditions) = (span(query)?, conditions(query)?);
+        let by = dimensions(query)?;
+        let names = by.iter().map(|dimension| dimension.name().to_owned()).collect();
+        let question = move |ledger: &crate::ledger::Ledger| ledger.report(span, &by, &conditions);
+        let (report, turn) = self.ledger()?.ask(viewer, question).await?;
+        let answer = Report {
+            since: rfc3339(report.span.from),
+            until: rfc3339(report.span.until),
+            by: names,
+            groups: report.groups,
+            settled: None,
+        };
+        reader::json(&answer, turn)
+    }
+
+    fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {
+        let snapshot = self.live.as_ref().ok_or_else(Problem::not_found)?;
+        let snapshot = snapshot(viewer).map_err(|error| failed(&error))?;
+        to_json(&snapshot).map(Bytes::from)
+    }
+}
+
+fn rfc3339(nanos: i64) -> String {
+    jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default().to_string()
+}
+
+/// What `since` and `until` say; the last day by default.
+fn span(query: &Query) -> Result<Span, Problem> {
+    let now = jiff::Timestamp::now();
+    let nanos = |moment: Moment| i64::try_from(moment.before(now).as_nanosecond().max(0)).unwrap_or(i64::MAX);
+    let day = Moment::Age(std::time::Duration::from_secs(86_400));
+    let until = query.one("until")?.map_or_else(|| nanos(Moment::At(now)), nanos);
+    Ok(Span { from: nanos(query.one("since")?.unwrap_or(day)), until })
+}
+
+fn conditions(query: &Query) -> Result<Vec<Condition>, Problem> {
+    let conditions = query.all("where").map(Condition::from_str).collect::<Result<_, _>>();
+    conditions.map_err(|error| Problem::bad_parameter(format!("`where`: {error}")))
+}
+
+fn dimensions(query: &Query) -> Result<Vec<Dimension>, Problem> {
+    let Some(names) = query.all("by").next() else { return Ok(Vec::new()) };
+    let by = names.split(',').map(Dimension::from_str).collect::<Result<Vec<_>, _>>();
+    let by = by.map_err(|error| Problem::bad_parameter(format!("`by`: {error}")))?;
+    if by.len() > MAX_DIMENSIONS {
+        return Err(Problem::bad_parameter(format!("`by` may have {MAX_DIMENSIONS} names")));
+    }
+    Ok(by)
+}
+
+fn failed(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "an answer could not be written");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the daemon's log says why")
+}
+
+fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(answer).map_err(|error| failed(&error))
+}
+
+/// An answer that is there.
+fn whole(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;
