@@ -8,6 +8,7 @@
 //! | [`stream`] | chunks | [`stream::Event`]s of HTTP exchanges |
 //! | [`provider`] | events | [`provider::Call`] |
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
+//! | [`pricing`] | [`provider::Call`] | [`pricing::Cost`] |
 //! | [`ledger`] | [`record::Record`] | rows, and answers from them |
 //! | [`export`] | [`record::Record`] | Prometheus, JSON lines, OTLP |
 //!
@@ -26,6 +27,7 @@ pub mod generate;
 pub mod ledger;
 pub mod log;
 mod pattern;
+pub mod pricing;
 pub mod privileges;
 pub mod provider;
 mod recent;

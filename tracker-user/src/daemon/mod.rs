@@ -43,6 +43,7 @@ use crate::{
         WebConfig,
     },
     log::{Log, Suppressed},
+    pricing::Prices,
     privileges,
     provider::Catalog,
 };
@@ -119,7 +120,13 @@ fn refuse_early() -> Result<()> {
 /// # Errors
 /// Says what is wrong.
 pub fn check(config: &Config) -> Result<()> {
+    prices(config)?;
     web_config(config).map(drop)
+}
+
+/// What calls cost.
+fn prices(config: &Config) -> Result<Prices> {
+    Prices::load(config.cost.prices.as_deref()).context("cost.prices cannot be used")
 }
 
 /// Who may ask for metrics.
@@ -215,8 +222,10 @@ async fn serve(
         Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
     );
     let filters = Filters::new(config.filter.clone());
+    let prices = prices(&config)?;
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
+        prices.clone(),
         Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
         filters.clone(),
         sinks,
@@ -233,7 +242,7 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, log } };
+    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, prices, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,
