@@ -44,6 +44,7 @@ use crate::{
         Sample, Sink, WebConfig,
     },
     log::{Log, Suppressed},
+    pricing::Prices,
     privileges,
     provider::Catalog,
 };
@@ -123,6 +124,7 @@ fn refuse_early() -> Result<()> {
 /// # Errors
 /// Says what is wrong.
 pub fn check(config: &Config) -> Result<()> {
+    prices(config)?;
     web_config(config).map(drop)
 }
 
@@ -141,6 +143,11 @@ fn api(config: &Config) -> Api {
         Some(file) => api.with_ledger(file.clone()),
         None => api,
     }
+}
+
+/// What calls cost.
+fn prices(config: &Config) -> Result<Prices> {
+    Prices::load(config.cost.prices.as_deref()).context("cost.prices cannot be used")
 }
 
 /// Who may ask for metrics.
@@ -236,8 +243,10 @@ async fn serve(
         Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
     );
     let filters = Filters::new(config.filter.clone());
+    let prices = prices(&config)?;
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
+        prices.clone(),
         Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
         filters.clone(),
         sinks,
@@ -254,7 +263,7 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, log } };
+    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, prices, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,

@@ -1,6 +1,7 @@
 //! `llm-tracker report` and `llm-tracker calls`: answers from the ledger, at the prompt.
 
 mod moment;
+mod prices;
 mod table;
 
 use std::{
@@ -14,6 +15,8 @@ use serde_json::{Map, Value, json};
 use crate::ledger::{Condition, Dimension, Group, Ledger, LedgerError, Report, Span, StoredCall};
 pub use moment::{Moment, NoMoment};
 use table::{Align, Table, count, seconds, share, usd};
+
+pub use prices::{PricesArgs, prices};
 
 /// Where the packaged service keeps its ledger.
 pub const DEFAULT_LEDGER: &str = "/var/lib/llm-tracker/ledger.db";
@@ -195,6 +198,7 @@ fn fields(group: &Group, names: &[&str]) -> Map<String, Value> {
         ("reasoning_tokens", tokens(group.reasoning_tokens)),
         ("calls_with_cost", json!(group.known_cost)),
         ("cost_usd", json!(cost(group))),
+        ("list_cost_usd", json!(Some(group.list_cost_usd).filter(|cost| *cost > 0.0))),
         ("output_tokens_per_second", json!(rate(group))),
         ("time_to_first_token_seconds_p50", json!(group.first_tokens.quantile(0.5))),
         ("time_to_first_token_seconds_p95", json!(group.first_tokens.quantile(0.95))),
