@@ -25,19 +25,34 @@ pub fn assert_counts_are_among(call: &Call, numbers: Vec<u64>) {
         input_tokens,
         cache_read_input_tokens,
         cache_creation_input_tokens,
+        cache_creation_1h_input_tokens,
+        audio_input_tokens,
+        image_input_tokens,
         output_tokens,
         reasoning_tokens,
+        audio_output_tokens,
+        image_output_tokens,
         source,
     } = &call.usage;
     if *source == UsageSource::Estimated {
         return;
     }
-    let reported: Vec<u64> =
-        [input_tokens, cache_read_input_tokens, cache_creation_input_tokens, output_tokens, reasoning_tokens]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+    let reported: Vec<u64> = [
+        input_tokens,
+        cache_read_input_tokens,
+        cache_creation_input_tokens,
+        cache_creation_1h_input_tokens,
+        audio_input_tokens,
+        image_input_tokens,
+        output_tokens,
+        reasoning_tokens,
+        audio_output_tokens,
+        image_output_tokens,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect();
     if reported.is_empty() {
         return;
     }

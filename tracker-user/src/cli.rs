@@ -10,7 +10,7 @@ use toml::Value;
 
 use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
-    report::{CallsArgs, ReportArgs},
+    report::{CallsArgs, PricesArgs, ReportArgs},
 };
 
 const EXAMPLES: &str = "\
@@ -30,6 +30,12 @@ Examples:
   llm-tracker report --since 7d --by user,model
   llm-tracker report --by agent --where 'provider=anthropic' --where 'agent!='
   llm-tracker report --since 2026-01-01 --until 2026-02-01 --by container --csv";
+
+const PRICES_EXAMPLES: &str = "\
+Examples:
+  llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
+  llm-tracker prices gpt-5 --provider azure.ai.openai
+  llm-tracker prices --json                             all prices";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -61,6 +67,9 @@ pub enum Command {
     Report(ReportArgs),
     /// List single calls of the ledger.
     Calls(CallsArgs),
+    /// Show what tokens cost, and whose prices these are.
+    #[command(after_help = PRICES_EXAMPLES)]
+    Prices(PricesArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -8,6 +8,7 @@
 //! | [`stream`] | chunks | [`stream::Event`]s of HTTP exchanges |
 //! | [`provider`] | events | [`provider::Call`] |
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
+//! | [`pricing`] | [`provider::Call`] | [`pricing::Cost`] |
 //! | [`ledger`] | [`record::Record`] | rows, and answers from them |
 //! | [`api`] | a question | what somebody may see of the ledger, and of now |
 //! | [`export`] | [`record::Record`] | Prometheus, JSON lines, OTLP |
@@ -29,6 +30,7 @@ pub mod ledger;
 pub mod log;
 mod pattern;
 mod places;
+pub mod pricing;
 pub mod privileges;
 pub mod provider;
 mod recent;

@@ -7,7 +7,9 @@ use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
-    daemon, doctor, generate, log, report,
+    daemon, doctor, generate, log,
+    pricing::Prices,
+    report,
 };
 
 fn main() -> ExitCode {
@@ -34,6 +36,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Doctor => doctor::run(&settings),
         Command::Report(args) => say(&report::report(args, &settings.config)?),
         Command::Calls(args) => say(&report::calls(args, &settings.config)?),
+        Command::Prices(args) => {
+            let prices = Prices::load(settings.config.cost.prices.as_deref())?;
+            say(&report::prices(args, &prices))
+        }
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

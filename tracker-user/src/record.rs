@@ -6,7 +6,7 @@ mod sample;
 
 use std::time::Duration;
 
-use crate::{attribution::Origin, provider::Call};
+use crate::{attribution::Origin, pricing::Cost, provider::Call};
 pub use sample::{Kind, Sample, SelfMetrics};
 
 /// A call and whose it is.
@@ -14,6 +14,8 @@ pub use sample::{Kind, Sample, SelfMetrics};
 pub struct Record {
     /// The call.
     pub call: Call,
+    /// What it costs.
+    pub cost: Cost,
     /// Who made it.
     pub origin: Origin,
     /// Wall-clock time of the request's first byte, nanoseconds since the Unix epoch.
@@ -48,6 +50,7 @@ pub(crate) mod tests {
     use crate::{
         attribution::{Agent, Container, Login, Process, Workload},
         capture::Timestamp,
+        pricing::{CostSource, Usd},
         provider::{ChunkTimes, Usage, UsageSource},
         stream::Role,
     };
@@ -74,20 +77,31 @@ pub(crate) mod tests {
                     input_tokens: Some(100),
                     cache_read_input_tokens: Some(60),
                     cache_creation_input_tokens: Some(10),
+                    cache_creation_1h_input_tokens: Some(4),
+                    audio_input_tokens: Some(7),
+                    image_input_tokens: Some(8),
                     output_tokens: Some(20),
                     reasoning_tokens: Some(5),
+                    audio_output_tokens: Some(2),
+                    image_output_tokens: Some(3),
                     source: UsageSource::Reported,
                 },
                 tool_calls: vec!["get_weather".to_owned()],
                 server_tool_calls: vec!["web_search".to_owned()],
                 service_tier: Some("default".to_owned()),
                 cost: Some(0.25),
+                subscription: true,
                 continued: false,
                 retry: Some(2),
                 time_to_first_token_seconds: Some(0.25),
                 time_per_output_token_seconds: Some(0.0625),
                 chunk_times: ChunkTimes { counts: [3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], sum: 100.0 },
                 duration_seconds: 1.5,
+            },
+            cost: Cost::Known {
+                amount: Usd::ZERO,
+                list: Some(Usd::from_pico(500_000_000_000)),
+                source: CostSource::Subscription,
             },
             origin: Origin {
                 process: Process {
@@ -147,6 +161,7 @@ pub(crate) mod tests {
                 server_tool_calls: Vec::new(),
                 service_tier: None,
                 cost: None,
+                subscription: false,
                 continued: false,
                 retry: None,
                 time_to_first_token_seconds: None,
@@ -154,6 +169,7 @@ pub(crate) mod tests {
                 chunk_times: ChunkTimes::default(),
                 duration_seconds: 0.5,
             },
+            cost: Cost::Unknown,
             origin: Origin { process: Process { pid: 1, ..Process::default() }, ..Origin::default() },
             started_unix_nanos: 0,
         }

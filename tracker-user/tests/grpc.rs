@@ -85,10 +85,10 @@ fn usage(input: u64, cached: u64, output: u64, reasoning: u64) -> Usage {
     Usage {
         input_tokens: Some(input),
         cache_read_input_tokens: Some(cached),
-        cache_creation_input_tokens: None,
         output_tokens: Some(output),
         reasoning_tokens: Some(reasoning),
         source: UsageSource::Reported,
+        ..Usage::default()
     }
 }
 

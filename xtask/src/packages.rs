@@ -39,6 +39,7 @@ pub(crate) const TEST: &[&str] = &[
 /// that only wants to be shown something should have them installed.
 pub(crate) const TEST_ONLY: &[&str] = &[
     "containerd",       // real pods
+    "podman",           // an engine without a server
     "prometheus",       // a real server that scrapes the daemon, and `promtool`
     "victoria-metrics", // a store that others write to
 ];
@@ -113,7 +114,8 @@ pub(crate) fn update() -> anyhow::Result<()> {
 }
 
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
-    let mut command = apt(&["install", "-y", "--no-install-recommends"]);
+    // What somebody has chosen instead, as another packaging of the same program, is not taken from them.
+    let mut command = apt(&["install", "-y", "--no-install-recommends", "--no-remove"]);
     process::run("apt-get install", command.args(packages))
 }
 

@@ -132,6 +132,9 @@ enum Attached {
 /// Everything measured of one thing (a size, a way to load nginx): samples by variant.
 type Samples = [Vec<f64>; Variant::ALL.len()];
 
+/// Samples of nginx, by what is asked for and by client.
+type Nginxes = [[Samples; CLIENTS.len()]; ASKS.len()];
+
 #[derive(Default)]
 struct Results {
     /// By size: nanoseconds a pair.
@@ -139,7 +142,9 @@ struct Results {
     /// By size: nanoseconds of the daemon's CPU a pair.
     daemon_cpu: Vec<Samples>,
     /// Requests a second, by what is asked for and by client.
-    nginx: [[Samples; CLIENTS.len()]; ASKS.len()],
+    nginx: Nginxes,
+    /// The same without probes, a moment before each: the machine has slow minutes.
+    unprobed: Nginxes,
     /// Bytes that the daemon says it lost: of the load's, and of all it saw by the end.
     lost_pairs: f64,
     lost_in_all: f64,
@@ -175,14 +180,17 @@ fn main() -> Result<()> {
                 eprintln!("somebody else probes {}: the ratios count that as free", load.library.display());
             }
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, variant.title());
+            if let Some(nginx) = &nginx {
+                measure_nginx(variant, index, &arguments, nginx, &mut results.unprobed)?;
+            }
             let Some(attached) = attach(variant, &arguments, &load, &public, &ours)? else {
                 eprintln!("not on this kernel: it has no session links");
                 continue;
             };
-            measure_pairs(variant, index, &arguments, &mut load, &ours, &attached, &mut results)?;
             if let Some(nginx) = &nginx {
-                measure_nginx(variant, index, &arguments, nginx, &mut results)?;
+                measure_nginx(variant, index, &arguments, nginx, &mut results.nginx)?;
             }
+            measure_pairs(variant, index, &arguments, &mut load, &ours, &attached, &mut results)?;
             detach(attached, variant, &arguments, &mut results)?;
         }
     }
@@ -279,12 +287,12 @@ fn measure_nginx(
     index: usize,
     arguments: &Arguments,
     nginx: &Nginx,
-    results: &mut Results,
+    results: &mut Nginxes,
 ) -> Result<()> {
     let duration = Duration::from_secs(arguments.nginx_seconds);
-    for (ask, by_client) in ASKS.into_iter().zip(&mut results.nginx) {
-        // Without probes both, because each ratio needs its own denominator.
+    for (ask, by_client) in ASKS.into_iter().zip(results) {
         let wanted = match variant {
+            // Between two such measurements lies what their ratio is wrong by.
             Variant::None => true,
             Variant::Llm => ask == Ask::Completion,
             Variant::Copying => false,
@@ -367,10 +375,13 @@ fn pair_cell(samples: &Samples, index: usize, variant: Variant, size: usize) -> 
 fn nginx_table(results: &Results) -> Table {
     let header: Vec<&str> = std::iter::once("requests/s: part of the unprobed").chain(CLIENTS).collect();
     let mut table = Table::new("nginx, one worker, 16 KiB over TLS, kept-alive connections", &header);
-    for (ask, by_client) in ASKS.into_iter().zip(&results.nginx) {
+    let measured = results.nginx.iter().zip(&results.unprobed);
+    for (ask, (probed, unprobed)) in ASKS.into_iter().zip(measured) {
         for (index, variant) in Variant::ALL.into_iter().enumerate() {
-            let cells: Vec<String> =
-                by_client.iter().filter_map(|samples| nginx_cell(samples, index, variant)).collect();
+            let clients = probed.iter().zip(unprobed);
+            let cells: Vec<String> = clients
+                .filter_map(|(probed, unprobed)| nginx_cell(&probed[index], &unprobed[index], variant))
+                .collect();
             if !cells.is_empty() {
                 table.row(std::iter::once(format!("{}: {}", ask.title(), variant.title())).chain(cells));
             }
@@ -379,11 +390,12 @@ fn nginx_table(results: &Results) -> Table {
     table
 }
 
-fn nginx_cell(samples: &Samples, index: usize, variant: Variant) -> Option<String> {
-    let rate = median(&samples[index])?;
-    let kept = rate / median(&samples[0])?;
+/// The median rate, and the median of what was kept in each round.
+fn nginx_cell(probed: &[f64], unprobed: &[f64], variant: Variant) -> Option<String> {
+    let rate = median(probed)?;
+    let kept: Vec<f64> = probed.iter().zip(unprobed).map(|(probed, unprobed)| probed / unprobed).collect();
+    let kept = median(&kept)?;
     Some(match variant {
-        Variant::None => format!("{rate:.0}"),
         Variant::Llm | Variant::Ignored => {
             format!("{rate:.0}: {}", against(kept, 2, Target::AtLeast(NGINX_TARGET)))
         }

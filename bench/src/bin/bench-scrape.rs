@@ -16,6 +16,7 @@ use llm_tracker::{
         Format, HttpConfig, HttpServer, PrometheusConfig, PrometheusSink, Readiness, Record, Sink as _,
         WebConfig,
     },
+    pricing::Cost,
     provider::{Call, ChunkTimes, Usage, UsageSource},
     stream::Role,
 };
@@ -66,15 +67,16 @@ fn record(number: usize) -> Record {
             usage: Usage {
                 input_tokens: Some(1000 + number as u64),
                 cache_read_input_tokens: Some(600),
-                cache_creation_input_tokens: None,
                 output_tokens: Some(200),
                 reasoning_tokens: Some(50),
                 source: UsageSource::Reported,
+                ..Usage::default()
             },
             tool_calls: Vec::new(),
             server_tool_calls: Vec::new(),
             service_tier: None,
             cost: None,
+            subscription: false,
             continued: false,
             retry: None,
             time_to_first_token_seconds: Some(0.25),
@@ -88,6 +90,7 @@ fn record(number: usize) -> Record {
             ..Origin::default()
         },
         started_unix_nanos: 1_767_323_045_123_456_789,
+        cost: Cost::Unpriced,
     }
 }
 

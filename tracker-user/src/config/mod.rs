@@ -50,6 +50,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Token counts.
     pub usage: UsageConfig,
+    /// What calls cost.
+    pub cost: CostConfig,
     /// What the daemon says about itself.
     pub log: LogConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
@@ -253,6 +255,15 @@ impl Default for UsageConfig {
     }
 }
 
+/// `[cost]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CostConfig {
+    /// Prices that go over those that come with the program: a file in the form of LiteLLM's list; read anew
+    /// on SIGHUP.
+    pub prices: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -337,6 +348,7 @@ impl Config {
             ledger,
             api: _,
             usage: _,
+            cost: _,
             log: _,
             gateway: _,
             filter: _,

@@ -45,6 +45,7 @@ use crate::{
         Sample, Sink, WebConfig,
     },
     log::{Log, Suppressed},
+    pricing::Prices,
     privileges,
     provider::Catalog,
 };
@@ -125,6 +126,7 @@ fn refuse_early() -> Result<()> {
 /// # Errors
 /// Says what is wrong.
 pub fn check(config: &Config) -> Result<()> {
+    prices(config)?;
     web_config(config).map(drop)
 }
 
@@ -146,6 +148,11 @@ fn api(config: &Config, files: &Files, stream: CallStream) -> (Api, mpsc::Receiv
         }
         None => (api, mpsc::channel(1).1),
     }
+}
+
+/// What calls cost.
+fn prices(config: &Config) -> Result<Prices> {
+    Prices::load(config.cost.prices.as_deref()).context("cost.prices cannot be used")
 }
 
 /// Who may ask for metrics.
@@ -249,8 +256,10 @@ async fn serve(
         Catalog::new().with_gateways(config.gateway.clone()).with_estimates(config.usage.estimates()),
     );
     let filters = Filters::new(config.filter.clone());
+    let prices = prices(&config)?;
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
+        prices.clone(),
         Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
         filters.clone(),
         sinks,
@@ -267,7 +276,7 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, log } };
+    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, prices, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,

@@ -17,6 +17,7 @@ use crate::{
     attribution::{Attribution, Filters, Origin},
     capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Scope, Timestamp, Verdict},
     export::{Record, Sink},
+    pricing::Prices,
     provider::{Call, Calls, Catalog, Interest},
     stream::{self, Connection, Event, Protocol},
 };
@@ -99,6 +100,7 @@ enum Tracked {
 /// Everything between the ring buffer and the sinks.
 pub(crate) struct Pipeline<V> {
     catalog: Arc<Catalog>,
+    prices: Prices,
     attribution: Attribution,
     filters: Filtering,
     sinks: Vec<Arc<dyn Sink>>,
@@ -121,6 +123,7 @@ impl<V: SetVerdict> Pipeline<V> {
     #[must_use]
     pub(crate) fn new(
         catalog: Arc<Catalog>,
+        prices: Prices,
         attribution: Attribution,
         filters: Filters,
         sinks: Vec<Arc<dyn Sink>>,
@@ -128,6 +131,7 @@ impl<V: SetVerdict> Pipeline<V> {
     ) -> Self {
         Self {
             catalog,
+            prices,
             attribution,
             filters: Filtering::new(filters),
             sinks,
@@ -442,6 +446,7 @@ impl<V: SetVerdict> Pipeline<V> {
     fn record(&mut self, call: Call, origin: &Arc<Origin>) {
         let mut record = Record {
             started_unix_nanos: self.clock.unix_nanos(call.started),
+            cost: self.prices.cost(&call),
             call,
             origin: Origin::clone(origin),
         };

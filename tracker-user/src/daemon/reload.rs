@@ -6,6 +6,7 @@ use crate::{
     attribution::Filters,
     config::{Config, Settings, Sources},
     log::Log,
+    pricing::Prices,
     provider::Catalog,
 };
 
@@ -14,6 +15,7 @@ use crate::{
 pub(super) struct Live {
     pub(super) catalog: Arc<Catalog>,
     pub(super) filters: Filters,
+    pub(super) prices: Prices,
     pub(super) log: Log,
 }
 
@@ -22,7 +24,9 @@ type TakeOver = fn(&Live, &Config);
 
 /// The keys that are taken over, and how. None of them touches a call that is under way. All others are read
 /// at the start only.
-const TAKEN_OVER: [(&str, TakeOver); 4] = [
+const TAKEN_OVER: [(&str, TakeOver); 5] = [
+    // With the file itself, which may have changed under its name.
+    ("cost.prices", |_, _| {}),
     ("filter", |live, config| live.filters.set(config.filter.clone())),
     ("gateway", |live, config| live.catalog.set_gateways(config.gateway.clone())),
     ("log.level", |live, config| live.log.set_level(config.log.level)),
@@ -44,6 +48,9 @@ impl Reload {
     pub(super) fn reload(&mut self) {
         match self.sources.read() {
             Ok(read) => {
+                if let Err(error) = self.live.prices.reload(read.config.cost.prices.as_deref()) {
+                    tracing::error!("the prices were not taken over, the old ones stay in force: {error}");
+                }
                 let (taken, left) = self.take_over(&read);
                 tracing::info!(changed = taken.join(", "), "the configuration was read again");
                 for key in left {
@@ -81,7 +88,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
         let (subscriber, log) = log::build(LogConfig::default());
-        let live = Live { catalog: Arc::new(Catalog::new()), filters: Filters::default(), log };
+        let live = Live {
+            catalog: Arc::new(Catalog::new()),
+            filters: Filters::default(),
+            prices: Prices::load(None).unwrap(),
+            log,
+        };
         let _guard = tracing::subscriber::set_default(subscriber);
         let mut reload = Reload { running: sources.read().unwrap(), sources, live };
         let mut read = |text: &str| {
@@ -107,6 +119,7 @@ mod tests {
         let live = Live {
             catalog: Arc::clone(&catalog),
             filters: filters.clone(),
+            prices: Prices::load(None).unwrap(),
             log: log::build(LogConfig::default()).1,
         };
         let mut reload = Reload { running: sources.read().unwrap(), sources, live };

@@ -86,6 +86,8 @@ pub struct Group {
     pub known_cost: u64,
     /// What those cost, US dollars.
     pub cost_usd: f64,
+    /// What those under subscriptions would have cost, US dollars.
+    pub list_cost_usd: f64,
     /// Time that all calls took together, seconds.
     pub duration_seconds: f64,
     /// How long they took.
@@ -299,7 +301,7 @@ impl Ledger {
             "SELECT sum(c.calls), sum(c.calls * (c.error <> '')), sum(c.retries), sum(c.known_usage),
                 sum(c.input_tokens), sum(c.cache_read_input_tokens), sum(c.cache_creation_input_tokens),
                 sum(c.output_tokens), sum(c.reasoning_tokens), sum(c.known_cost), sum(c.cost_usd),
-                sum(c.duration_seconds) {columns}
+                sum(c.list_cost_usd), sum(c.duration_seconds) {columns}
              FROM ({source}) c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
              WHERE true {filter} GROUP BY {group_by} true"
         );
@@ -309,7 +311,7 @@ impl Ledger {
             if groups.len() > self.most_groups {
                 return Err(LedgerError::TooManyGroups(self.most_groups));
             }
-            let group = groups.entry(asked.key(row, 12)?).or_default();
+            let group = groups.entry(asked.key(row, 13)?).or_default();
             for (column, sum) in [
                 &mut group.calls,
                 &mut group.errors,
@@ -328,7 +330,8 @@ impl Ledger {
                 *sum += row.get::<_, u64>(column)?;
             }
             group.cost_usd += row.get::<_, f64>(10)?;
-            group.duration_seconds += row.get::<_, f64>(11)?;
+            group.list_cost_usd += row.get::<_, f64>(11)?;
+            group.duration_seconds += row.get::<_, f64>(12)?;
         }
         Ok(())
     }
@@ -400,6 +403,7 @@ impl Part {
                     coalesce(output_tokens, 0) AS output_tokens,
                     coalesce(reasoning_tokens, 0) AS reasoning_tokens,
                     cost_usd IS NOT NULL AS known_cost, coalesce(cost_usd, 0.0) AS cost_usd,
+                    coalesce(list_cost_usd, 0.0) AS list_cost_usd,
                     duration_seconds, {}",
                 calls(*span, tools)
             ),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, ffi, types::FromSql as _};
 const APPLICATION_ID: i32 = 0x6c6c_6d74;
 
 /// From each version to the next. Never changed once released, only added to.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // One row a call. What many calls have in common is stored once: who made them (`origin`) and what
     // they asked (`target`). `origin.fields` is the call record's JSON without the process id, so that
     // a new field of it needs no new column.
@@ -76,6 +76,16 @@ const MIGRATIONS: [&str; 1] = [
         calls INTEGER NOT NULL,
         PRIMARY KEY (of, kind, bucket)
     ) STRICT, WITHOUT ROWID;",
+    // Tokens of kinds that have prices of their own, who says what a call costs, and what it would have cost
+    // where it was made under a subscription.
+    "ALTER TABLE call ADD COLUMN cache_creation_1h_input_tokens INTEGER;
+    ALTER TABLE call ADD COLUMN audio_input_tokens INTEGER;
+    ALTER TABLE call ADD COLUMN image_input_tokens INTEGER;
+    ALTER TABLE call ADD COLUMN audio_output_tokens INTEGER;
+    ALTER TABLE call ADD COLUMN image_output_tokens INTEGER;
+    ALTER TABLE call ADD COLUMN list_cost_usd REAL;
+    ALTER TABLE call ADD COLUMN cost_source TEXT;
+    ALTER TABLE hour ADD COLUMN list_cost_usd REAL NOT NULL DEFAULT 0.0;",
 ];
 
 /// Why a file is not a ledger that can be used.

@@ -8,7 +8,10 @@ use super::{
     schema::{self, SchemaError},
     times,
 };
-use crate::record::{Record, line};
+use crate::{
+    pricing::{CostSource, Usd},
+    record::{Record, line},
+};
 
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +137,7 @@ fn insert(
     [origins, targets]: &mut [HashMap<String, i64>; 2],
     record: &Record,
 ) -> rusqlite::Result<()> {
-    let Record { call, origin, started_unix_nanos } = record;
+    let Record { call, cost, origin, started_unix_nanos } = record;
     let origin_fields = without_pid(origin).map_err(to_sql)?;
     let mut fields = line::fields(record).map_err(to_sql)?;
     fields.retain(|name, _| TARGET.contains(&name.as_str()));
@@ -148,16 +151,18 @@ fn insert(
     let finite = |seconds: Option<f64>| seconds.filter(|seconds| seconds.is_finite());
     let started = i64::try_from(*started_unix_nanos).unwrap_or_default();
     let duration = finite(Some(call.duration_seconds)).unwrap_or_default();
-    let (usage, cost) = (&call.usage, finite(call.cost_usd()));
+    let usage = &call.usage;
+    let (paid, by_list) = (cost.amount().map(Usd::dollars), cost.list().map(Usd::dollars));
     transaction
         .prepare_cached(
             "INSERT INTO call (started, origin, target, pid, response_id, streaming, status, error,
                 finish_reasons, input_tokens, cache_read_input_tokens, cache_creation_input_tokens,
                 output_tokens, reasoning_tokens, usage_source, tool_calls, server_tool_calls, service_tier,
                 continued, retry, time_to_first_token_seconds, time_per_output_token_seconds,
-                duration_seconds, cost_usd)
+                duration_seconds, cost_usd, list_cost_usd, cost_source, cache_creation_1h_input_tokens,
+                audio_input_tokens, image_input_tokens, audio_output_tokens, image_output_tokens)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                ?20, ?21, ?22, ?23, ?24)",
+                ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
         )?
         .execute(params![
             started,
@@ -183,7 +188,14 @@ fn insert(
             finite(call.time_to_first_token_seconds),
             finite(call.time_per_output_token_seconds),
             duration,
-            cost,
+            paid,
+            by_list,
+            cost.source().map(CostSource::as_str),
+            number(usage.cache_creation_1h_input_tokens),
+            number(usage.audio_input_tokens),
+            number(usage.image_input_tokens),
+            number(usage.audio_output_tokens),
+            number(usage.image_output_tokens),
         ])?;
     let hour = started.div_euclid(NANOS * HOUR);
     let sum = |tokens: Option<u64>| number(tokens).unwrap_or_default();
@@ -194,8 +206,8 @@ fn insert(
         .prepare_cached(
             "INSERT INTO hour (hour, origin, target, error, usage_source, calls, retries, known_usage,
                 input_tokens, cache_read_input_tokens, cache_creation_input_tokens, output_tokens,
-                reasoning_tokens, known_cost, cost_usd, duration_seconds)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                reasoning_tokens, known_cost, cost_usd, list_cost_usd, duration_seconds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, retries = retries + excluded.retries,
                 known_usage = known_usage + excluded.known_usage,
                 input_tokens = input_tokens + excluded.input_tokens,
@@ -204,6 +216,7 @@ fn insert(
                 output_tokens = output_tokens + excluded.output_tokens,
                 reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
                 known_cost = known_cost + excluded.known_cost, cost_usd = cost_usd + excluded.cost_usd,
+                list_cost_usd = list_cost_usd + excluded.list_cost_usd,
                 duration_seconds = duration_seconds + excluded.duration_seconds
              RETURNING id",
         )?
@@ -221,8 +234,9 @@ fn insert(
             sum(usage.cache_creation_input_tokens),
             sum(usage.output_tokens),
             sum(usage.reasoning_tokens),
-            cost.is_some(),
-            cost.unwrap_or_default(),
+            paid.is_some(),
+            paid.unwrap_or_default(),
+            by_list.unwrap_or_default(),
             duration,
         ], |row| row.get(0))?;
     for (kind, seconds) in [("duration", Some(duration)), ("first_token", call.time_to_first_token_seconds)] {

@@ -39,10 +39,20 @@ pub struct Usage {
     pub cache_read_input_tokens: Option<u64>,
     /// Subset of `input_tokens` that was written to the provider's cache.
     pub cache_creation_input_tokens: Option<u64>,
+    /// Subset of `cache_creation_input_tokens` that is kept for an hour and not for the usual five minutes.
+    pub cache_creation_1h_input_tokens: Option<u64>,
+    /// Subset of `input_tokens` that is audio.
+    pub audio_input_tokens: Option<u64>,
+    /// Subset of `input_tokens` that is images.
+    pub image_input_tokens: Option<u64>,
     /// All generated tokens, reasoning included.
     pub output_tokens: Option<u64>,
     /// Subset of `output_tokens` spent on reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// Subset of `output_tokens` that is audio.
+    pub audio_output_tokens: Option<u64>,
+    /// Subset of `output_tokens` that is images.
+    pub image_output_tokens: Option<u64>,
     /// Who counted.
     pub source: UsageSource,
 }
@@ -88,8 +98,10 @@ pub struct Call {
     pub server_tool_calls: Vec<String>,
     /// The service tier that answered, in the provider's words.
     pub service_tier: Option<String>,
-    /// What the provider says that the call costs, in the unit it bills in; see [`Call::cost_usd`].
+    /// What the provider says that the call costs, in the unit it bills in; see [`Call::stated_cost_usd`].
     pub cost: Option<f64>,
+    /// It was made under a subscription, which is paid by the month and not by the call.
+    pub subscription: bool,
     /// The end of a call that was reported before: a response that is made in the background was asked
     /// for, and is done. It brings the usage, but is no further call.
     pub continued: bool,
@@ -132,13 +144,15 @@ impl Call {
     /// What the provider says that the call costs, US dollars; absent where it does not say, or where
     /// the unit is not known.
     #[must_use]
-    pub fn cost_usd(&self) -> Option<f64> {
-        self.cost.filter(|cost| cost.is_finite() && BILLS_IN_USD.contains(&self.provider))
+    pub fn stated_cost_usd(&self) -> Option<f64> {
+        let (_, unit) = UNITS.iter().find(|(provider, _)| *provider == self.provider)?;
+        self.cost.map(|cost| cost * unit).filter(|cost| cost.is_finite())
     }
 }
 
-/// Providers whose API references say that the cost in their answers is in US dollars.
-const BILLS_IN_USD: [&str; 3] = ["openrouter", "perplexity", "vercel_ai_gateway"];
+/// The unit of the cost in answers, US dollars, of the providers whose API references say it.
+const UNITS: [(&str, f64); 4] =
+    [("openrouter", 1.0), ("perplexity", 1.0), ("vercel_ai_gateway", 1.0), ("x_ai", 1e-10)];
 
 #[cfg(test)]
 impl Call {
@@ -163,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_biller_is_a_provider() {
-        for provider in BILLS_IN_USD {
+        for (provider, _) in UNITS {
             assert!(super::super::vendors::VENDORS.iter().any(|vendor| vendor.provider == provider));
         }
     }

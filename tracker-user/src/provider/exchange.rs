@@ -288,6 +288,7 @@ impl Exchange {
             server_tool_calls: answer.tools.take_server(),
             service_tier: answer.service_tier.take(),
             cost: answer.cost,
+            subscription: false,
             continued,
             retry,
             time_to_first_token_seconds: pace.time_to_first_token(started).filter(|_| streaming),

@@ -42,6 +42,12 @@ pub use estimate::Estimates;
 pub use gateway::{Gateway, GatewayError};
 pub use pace::{ChunkTimes, SECONDS_BUCKETS};
 
+/// Those that have a row.
+#[cfg(test)]
+pub(crate) fn providers() -> impl Iterator<Item = &'static str> {
+    vendors::VENDORS.iter().map(|vendor| vendor.provider)
+}
+
 /// A name from the wire, made fit to be shown: control characters are removed. Its length is
 /// bounded where it is read.
 fn wire_text(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! `llm-tracker report` and `llm-tracker calls`: answers from the ledger, at the prompt.
 
 mod moment;
+mod prices;
 mod source;
 mod table;
 
@@ -14,6 +15,7 @@ use crate::{
     ledger::{Condition, Dimension, Group, Report, Span, StoredCall},
 };
 pub use moment::{Moment, NoMoment};
+pub use prices::{PricesArgs, prices};
 use source::Source;
 pub use source::SourceError;
 use table::{Align, Table, count, seconds, share, usd};
@@ -198,6 +200,7 @@ fn fields(group: &Group, names: &[&str]) -> Map<String, Value> {
         ("reasoning_tokens", tokens(group.reasoning_tokens)),
         ("calls_with_cost", json!(group.known_cost)),
         ("cost_usd", json!(cost(group))),
+        ("list_cost_usd", json!(Some(group.list_cost_usd).filter(|cost| *cost > 0.0))),
         ("output_tokens_per_second", json!(rate(group))),
         ("time_to_first_token_seconds_p50", json!(group.first_tokens.quantile(0.5))),
         ("time_to_first_token_seconds_p95", json!(group.first_tokens.quantile(0.95))),

@@ -7,6 +7,7 @@ use super::attributes::Attributes;
 use crate::{
     attribution::{Container, Login, Origin, Process, Workload},
     export::Record,
+    pricing::{CostSource, Usd},
     provider::Call,
     stream::Role,
 };
@@ -16,6 +17,9 @@ pub(super) fn span(record: &Record) -> Span {
     let call = &record.call;
     let mut attributes = Attributes::default();
     of_call(call, &mut attributes);
+    attributes.set("llm_tracker.cost_usd", record.cost.amount().map(Usd::dollars));
+    attributes.set("llm_tracker.list_cost_usd", record.cost.list().map(Usd::dollars));
+    attributes.set("llm_tracker.cost_source", record.cost.source().map(CostSource::as_str));
     of_process(&record.origin.process, &mut attributes);
     let Origin { process: _, cgroup, container, unit, slice, login, agent } = &record.origin;
     attributes.set("process.linux.cgroup", cgroup.as_deref());
@@ -72,6 +76,7 @@ fn of_call(call: &Call, attributes: &mut Attributes) {
         server_tool_calls,
         service_tier,
         cost: _,
+        subscription: _,
         continued,
         retry,
         time_to_first_token_seconds,
@@ -92,8 +97,13 @@ fn of_call(call: &Call, attributes: &mut Attributes) {
     attributes.set("gen_ai.usage.input_tokens", usage.input_tokens);
     attributes.set("gen_ai.usage.cache_read.input_tokens", usage.cache_read_input_tokens);
     attributes.set("gen_ai.usage.cache_creation.input_tokens", usage.cache_creation_input_tokens);
+    attributes.set("llm_tracker.usage.cache_creation_1h.input_tokens", usage.cache_creation_1h_input_tokens);
+    attributes.set("llm_tracker.usage.audio.input_tokens", usage.audio_input_tokens);
+    attributes.set("llm_tracker.usage.image.input_tokens", usage.image_input_tokens);
     attributes.set("gen_ai.usage.output_tokens", usage.output_tokens);
     attributes.set("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
+    attributes.set("llm_tracker.usage.audio.output_tokens", usage.audio_output_tokens);
+    attributes.set("llm_tracker.usage.image.output_tokens", usage.image_output_tokens);
     attributes.set("server.address", server_address.as_deref());
     attributes.set("server.port", *server_port);
     attributes.set("url.path", path.as_str());
@@ -101,7 +111,6 @@ fn of_call(call: &Call, attributes: &mut Attributes) {
     attributes.set("http.request.resend_count", retry.filter(|retry| *retry > 0));
     attributes.set("error.type", call.error_type().as_deref());
     attributes.set("llm_tracker.usage_source", usage.source.as_str());
-    attributes.set("llm_tracker.cost_usd", call.cost_usd());
     attributes.set("llm_tracker.service_tier", service_tier.as_deref());
     attributes.set("llm_tracker.tool_calls", tool_calls.as_slice());
     attributes.set("llm_tracker.server_tool_calls", server_tool_calls.as_slice());
@@ -215,6 +224,9 @@ mod tests {
             ("llm_tracker.unit", "a.service"),
             ("llm_tracker.login_user", "grace"),
             ("gen_ai.agent.name", "claude"),
+            ("llm_tracker.cost_usd", "0"),
+            ("llm_tracker.list_cost_usd", "0.5"),
+            ("llm_tracker.cost_source", "subscription"),
         ] {
             assert_eq!(attributes.get(key).map(String::as_str), Some(value), "{key}");
         }

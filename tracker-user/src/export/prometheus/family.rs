@@ -16,7 +16,7 @@ use super::{
     labels::{Label, Level, SEPARATOR},
     metric::Metric,
 };
-use crate::provider::ChunkTimes;
+use crate::{pricing::Usd, provider::ChunkTimes};
 
 /// Least time between two searches for what is idle.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -46,13 +46,12 @@ impl Value for u64 {
     }
 }
 
-/// A sum of what is no whole number.
-impl Value for f64 {
+impl Value for Usd {
     const TYPE: MetricType = MetricType::COUNTER;
 
     fn write(&self, metric: &mut proto::Metric) {
         let mut counter = proto::Counter::default();
-        counter.set_value(*self);
+        counter.set_value(self.dollars());
         metric.set_counter(counter);
     }
 }

@@ -17,6 +17,10 @@ use crate::export::Record;
 #[derive(Clone, Debug)]
 pub(super) enum Label {
     Provider,
+    /// The same where it is about this program, and by its short name.
+    UnpricedProvider,
+    /// The model that answered, else the one that was asked for.
+    UnpricedModel,
     Operation,
     RequestModel,
     ResponseModel,
@@ -143,6 +147,8 @@ impl Label {
         }
         match self {
             Self::Provider => spec("gen_ai_provider_name", Source::Ours),
+            Self::UnpricedProvider => spec("provider", Source::Ours),
+            Self::UnpricedModel => spec("model", Source::Wire),
             Self::Operation => spec("gen_ai_operation_name", Source::Ours),
             Self::RequestModel => spec("gen_ai_request_model", Source::Wire),
             Self::ResponseModel => spec("gen_ai_response_model", Source::Wire),
@@ -172,10 +178,13 @@ impl Label {
 
     /// The value; empty, which to Prometheus is the same as no label, where it is not known.
     fn value<'a>(&'a self, record: &'a Record, variant: &'static str) -> Cow<'a, str> {
-        let Record { call, origin, started_unix_nanos: _ } = record;
+        let Record { call, cost: _, origin, started_unix_nanos: _ } = record;
         let text = |value: &'a Option<String>| Cow::Borrowed(value.as_deref().unwrap_or_default());
         match self {
-            Self::Provider => call.provider.into(),
+            Self::Provider | Self::UnpricedProvider => call.provider.into(),
+            Self::UnpricedModel => {
+                call.response_model.as_deref().or(call.model.as_deref()).unwrap_or_default().into()
+            }
             Self::Operation => call.operation.into(),
             Self::RequestModel => text(&call.model),
             Self::ResponseModel => text(&call.response_model),

@@ -156,11 +156,13 @@ pub(super) enum Counter {
     Calls,
     Retries,
     CallsSeen,
+    Unpriced,
 }
 
 impl Counter {
     /// In the order of the page.
-    pub(super) const ALL: [Self; 4] = [Self::Tokens, Self::Calls, Self::Retries, Self::CallsSeen];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Tokens, Self::Calls, Self::Retries, Self::CallsSeen, Self::Unpriced];
 
     pub(super) const fn metric(self) -> Metric {
         let (name, otel, unit, help) = match self {
@@ -188,6 +190,12 @@ impl Counter {
                 "{call}",
                 "LLM API calls seen, by where the token counts come from; missing: the call counts, its tokens are not known.",
             ),
+            Self::Unpriced => (
+                "llm_tracker_unpriced_calls_total",
+                "llm_tracker.calls.unpriced",
+                "{call}",
+                "LLM API calls whose cost is not known because there is no price for their model at this provider.",
+            ),
         };
         Metric { name, otel, unit, help }
     }
@@ -198,14 +206,35 @@ impl Counter {
             Self::Calls => [MODEL.as_slice(), &[Label::Status, Label::Error], origin].concat(),
             Self::Retries => [MODEL.as_slice(), origin].concat(),
             Self::CallsSeen => vec![Label::Role, Label::UsageSource],
+            Self::Unpriced => vec![Label::UnpricedProvider, Label::UnpricedModel],
         }
     }
 }
 
-/// What calls cost, as far as it is known.
-pub(super) const COST: Metric = Metric {
-    name: "llm_cost_usd_total",
-    otel: "llm_tracker.client.cost",
-    unit: "{USD}",
-    help: "Cost of calls in US dollars, of those whose provider states it.",
-};
+/// What is added up in dollars.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Amount {
+    Cost,
+    ListCost,
+}
+
+impl Amount {
+    /// In the order of the page.
+    pub(super) const ALL: [Self; 2] = [Self::Cost, Self::ListCost];
+
+    pub(super) const fn metric(self) -> Metric {
+        let (name, otel, help) = match self {
+            Self::Cost => (
+                "llm_cost_usd_total",
+                "llm_tracker.client.cost",
+                "Cost of calls in US dollars: what the provider states, else by the prices of their models.",
+            ),
+            Self::ListCost => (
+                "llm_subscription_list_cost_usd_total",
+                "llm_tracker.client.subscription_list_cost",
+                "What calls under subscriptions, which cost nothing, would have cost by the prices of their models, US dollars.",
+            ),
+        };
+        Metric { name, otel, unit: "{USD}", help }
+    }
+}

@@ -25,7 +25,7 @@ pub(super) use self::{
 use self::{
     family::{Bounded, Collect, Family, Histogram, Life},
     labels::{Label, Level, MODEL, OriginValues},
-    metric::{Counter, Distribution},
+    metric::{Amount, Counter, Distribution},
     page::Page,
 };
 pub use self::{
@@ -33,13 +33,17 @@ pub use self::{
     page::Format,
 };
 use super::{Record, Sample, SelfMetrics, Sink, self_metrics};
-use crate::{provider::UsageSource, stream::Role};
+use crate::{
+    pricing::{Cost, Usd},
+    provider::UsageSource,
+    stream::Role,
+};
 
 /// No model reads or writes so much in one call. What says so is a broken or a hostile server, and a
 /// counter that it could make overflow would run backwards.
 const MAX_TOKENS: u64 = 1 << 40;
-/// No call costs so much, US dollars.
-const MAX_COST: f64 = 1e6;
+/// No call costs a million dollars.
+const MAX_COST: Usd = Usd::from_pico(1_000_000_000_000_000_000);
 
 /// Settings of a [`PrometheusSink`].
 #[derive(Clone, Debug)]
@@ -82,7 +86,8 @@ struct Families {
     distributions: [Family<Histogram>; Distribution::ALL.len()],
     /// One for each of [`Counter::ALL`].
     counters: [Family<u64>; Counter::ALL.len()],
-    cost: Family<f64>,
+    /// One for each of [`Amount::ALL`].
+    amounts: [Family<Usd>; Amount::ALL.len()],
     origin: Vec<Arc<OriginValues>>,
     rejected: u64,
 }
@@ -100,7 +105,8 @@ impl Families {
                 Family::new(it.metric(), it.labels(), most / (it.bounds().len() + 3), life)
             }),
             counters: Counter::ALL.map(|it| Family::new(it.metric(), it.labels(&origin), most, life)),
-            cost: Family::new(metric::COST, [&MODEL, origin.as_slice()].concat(), most, life),
+            amounts: Amount::ALL
+                .map(|it| Family::new(it.metric(), [&MODEL, origin.as_slice()].concat(), most, life)),
             origin: values,
             rejected: 0,
         }
@@ -143,11 +149,14 @@ impl Families {
         if record.call.role == Role::Server {
             return;
         }
-        if let Some(cost) = record.call.cost_usd() {
-            if (0.0..=MAX_COST).contains(&cost) {
-                *self.cost.at(|labels, level| labels::key(labels, record, "", level), || 0.0) += cost;
-            } else {
-                self.rejected += 1;
+        match record.cost {
+            Cost::Unknown => {}
+            Cost::Unpriced => self.count(Counter::Unpriced, record, "", 1),
+            Cost::Known { amount, .. } => {
+                self.pay(Amount::Cost, record, amount);
+                if let Some(list) = record.cost.list() {
+                    self.pay(Amount::ListCost, record, list);
+                }
             }
         }
         let usage = &record.call.usage;
@@ -179,6 +188,16 @@ impl Families {
         *value = value.saturating_add(by);
     }
 
+    fn pay(&mut self, what: Amount, record: &Record, amount: Usd) {
+        if amount > MAX_COST {
+            self.rejected += 1;
+            return;
+        }
+        let key = |labels: &[Label], level: Level| labels::key(labels, record, "", level);
+        let sum = self.amounts[what as usize].at(key, || Usd::ZERO);
+        *sum = *sum + amount;
+    }
+
     fn observe(&mut self, what: Distribution, record: &Record, variant: &'static str, value: Option<f64>) {
         let Some(value) = value else { return };
         self.histogram(what, record, variant).observe(value, |value| Exemplar::of(record, value));
@@ -198,10 +217,11 @@ impl Families {
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut dyn Collect> {
-        let Self { distributions, counters, cost, origin: _, rejected: _ } = self;
+        let Self { distributions, counters, amounts, origin: _, rejected: _ } = self;
         let distributions = distributions.iter_mut().map(|it| it as &mut dyn Collect);
         let counters = counters.iter_mut().map(|it| it as &mut dyn Collect);
-        distributions.chain(counters).chain([cost as &mut dyn Collect])
+        let amounts = amounts.iter_mut().map(|it| it as &mut dyn Collect);
+        distributions.chain(counters).chain(amounts)
     }
 
     /// What was done to keep the metrics about calls few and true.

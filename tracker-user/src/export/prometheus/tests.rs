@@ -107,12 +107,12 @@ fn the_operators_labels_are_the_only_ones() {
     assert_eq!(calls.len(), 4, "{calls:#?}");
     assert!(calls[0].ends_with(r#"error="interrupted",team="research",process="other"} 7"#), "{}", calls[0]);
     assert!(calls[1].ends_with(r#"error="interrupted",team="research",process="p0"} 1"#), "{}", calls[1]);
-    // One sample of the calls, one of the retries and five of the tokens.
+    // One sample of the calls, one of the retries, five of the tokens and two of the costs.
     assert_eq!(
         lines(&page, "llm_tracker_label_overflow_total"),
         [
             r#"llm_tracker_label_overflow_total{label="team"} 0"#,
-            r#"llm_tracker_label_overflow_total{label="process"} 49"#
+            r#"llm_tracker_label_overflow_total{label="process"} 63"#
         ]
     );
     assert!(!page.contains("ada") && !page.contains("/docker/abc"));
@@ -178,22 +178,46 @@ fn absurd_numbers_are_not_booked() {
 }
 
 #[test]
-fn a_cost_counts_where_it_is_in_dollars() {
+fn costs_add_up_to_the_last_digit() {
     let sink = sink(PrometheusConfig::default());
     let mut record = full();
-    sink.record(&record);
-    assert!(lines(&sink.render(Format::Text), "llm_cost_usd_total").is_empty(), "OpenAI states none");
-    record.call.provider = "openrouter";
-    for cost in [0.25, 0.5, -1.0, 2.0 * MAX_COST] {
-        record.call.cost = Some(cost);
+    use crate::pricing::CostSource;
+    let known = |pico, list, source| Cost::Known { amount: Usd::from_pico(pico), list, source };
+    for _ in 0..1000 {
+        record.cost = known(100_000_000_001, None, CostSource::List);
         sink.record(&record);
     }
+    record.cost = known(0, Some(Usd::from_pico(250_000_000_000)), CostSource::Subscription);
+    sink.record(&record);
+    record.cost = known(u64::MAX, None, CostSource::Provider);
+    sink.record(&record);
     record.call.role = Role::Server;
     sink.record(&record);
     let page = sink.render(Format::Text);
-    let labels = LABELS.replace("openai", "openrouter");
-    assert_eq!(lines(&page, "llm_cost_usd_total"), [format!("llm_cost_usd_total{{{labels},{ORIGIN}}} 0.75")]);
-    assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 2"]);
+    let line = |name: &str, value: &str| [format!("{name}{{{LABELS},{ORIGIN}}} {value}")];
+    assert_eq!(lines(&page, "llm_cost_usd_total"), line("llm_cost_usd_total", "100.000000001"));
+    let list = "llm_subscription_list_cost_usd_total";
+    assert_eq!(lines(&page, list), line(list, "0.25"));
+    assert_eq!(lines(&page, "llm_tracker_values_rejected_total"), ["llm_tracker_values_rejected_total 1"]);
+    assert!(lines(&page, "llm_tracker_unpriced_calls_total").is_empty());
+}
+
+#[test]
+fn a_model_without_a_price_is_named() {
+    let sink = sink(PrometheusConfig::default());
+    let mut record = full();
+    record.cost = Cost::Unpriced;
+    sink.record(&record);
+    record.call.response_model = None;
+    sink.record(&record);
+    let page = sink.render(Format::Text);
+    let named =
+        |model: &str| format!("llm_tracker_unpriced_calls_total{{provider=\"openai\",model=\"{model}\"}} 1");
+    assert_eq!(
+        lines(&page, "llm_tracker_unpriced_calls_total"),
+        [named("gpt-4o"), named("gpt-4o-2024-08-06")]
+    );
+    assert!(lines(&page, "llm_cost_usd_total").is_empty());
 }
 
 #[test]

@@ -18,12 +18,20 @@ pub(in crate::provider) enum Counter {
     CacheRead,
     /// Written to the cache.
     CacheCreation,
+    /// Of that, for an hour.
+    CacheCreation1h,
     /// Reasoning.
     Reasoning,
     /// Prompt that tools brought in.
     ToolInput,
     /// Audio in the prompt.
     AudioInput,
+    /// Images in the prompt.
+    ImageInput,
+    /// Audio in the answer.
+    AudioOutput,
+    /// Images in the answer.
+    ImageOutput,
     /// Everything.
     Total,
     /// The prompt, by a second count that only matters where there is no first.
@@ -121,8 +129,13 @@ pub(super) fn usage(
         input_tokens: input,
         cache_read_input_tokens: input.and(counts.get(Counter::CacheRead)),
         cache_creation_input_tokens: input.and(counts.get(Counter::CacheCreation)),
+        cache_creation_1h_input_tokens: input.and(counts.get(Counter::CacheCreation1h)),
+        audio_input_tokens: input.and(counts.get(Counter::AudioInput)),
+        image_input_tokens: input.and(counts.get(Counter::ImageInput)),
         output_tokens: output,
         reasoning_tokens: output.and(reasoning),
+        audio_output_tokens: output.and(counts.get(Counter::AudioOutput)),
+        image_output_tokens: output.and(counts.get(Counter::ImageOutput)),
         source,
     }
 }

@@ -166,9 +166,9 @@ fn usage(counts: &Counts) -> Usage {
     Usage {
         input_tokens: input,
         cache_read_input_tokens: input.and(counts.get(CacheRead)),
-        cache_creation_input_tokens: None,
         output_tokens: output,
         reasoning_tokens: output.and(thoughts),
         source: if reported { UsageSource::Reported } else { UsageSource::Missing },
+        ..Usage::default()
     }
 }
