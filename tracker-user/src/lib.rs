@@ -18,6 +18,7 @@
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
 pub mod api;
 pub mod attribution;
+mod baggage;
 pub mod capture;
 pub mod cli;
 pub mod config;

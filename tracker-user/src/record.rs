@@ -46,7 +46,7 @@ pub trait Sink: Send + Sync {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        attribution::{Agent, Container, Login, Process, Workload},
+        attribution::{Agent, Container, Login, Process, Session, Workload},
         capture::Timestamp,
         provider::{ChunkTimes, Usage, UsageSource},
         stream::Role,
@@ -118,6 +118,10 @@ pub(crate) mod tests {
                     session: Some("5".to_owned()),
                 }),
                 agent: Some(Agent { name: "claude".to_owned(), pid: 4700 }),
+                session: Some(Session {
+                    name: Some("nightly/suite-3".to_owned()),
+                    labels: [("data_id".to_owned(), "7".to_owned())].into(),
+                }),
             },
             // 2026-01-02T03:04:05.123456789Z
             started_unix_nanos: 1_767_323_045_123_456_789,

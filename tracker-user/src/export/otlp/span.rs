@@ -5,7 +5,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::attributes::Attributes;
 use crate::{
-    attribution::{Container, Login, Origin, Process, Workload},
+    attribution::{Container, Login, Origin, Process, Session, Workload},
     export::Record,
     provider::Call,
     stream::Role,
@@ -17,7 +17,7 @@ pub(super) fn span(record: &Record) -> Span {
     let mut attributes = Attributes::default();
     of_call(call, &mut attributes);
     of_process(&record.origin.process, &mut attributes);
-    let Origin { process: _, cgroup, container, unit, slice, login, agent } = &record.origin;
+    let Origin { process: _, cgroup, container, unit, slice, login, agent, session } = &record.origin;
     attributes.set("process.linux.cgroup", cgroup.as_deref());
     if let Some(container) = container {
         of_container(container, &mut attributes);
@@ -30,6 +30,12 @@ pub(super) fn span(record: &Record) -> Span {
         attributes.set("llm_tracker.login_session", session.as_deref());
     }
     attributes.set("gen_ai.agent.name", agent.as_ref().map(|agent| agent.name.as_str()));
+    if let Some(Session { name, labels }) = session {
+        attributes.set("session.id", name.as_deref());
+        for (key, value) in labels {
+            attributes.set(&format!("llm_tracker.label.{key}"), value.as_str());
+        }
+    }
     let failed = call.error_type().is_some();
     let code = if failed { StatusCode::Error } else { StatusCode::Unset };
     let kind = match call.role {
@@ -215,6 +221,8 @@ mod tests {
             ("llm_tracker.unit", "a.service"),
             ("llm_tracker.login_user", "grace"),
             ("gen_ai.agent.name", "claude"),
+            ("session.id", "nightly/suite-3"),
+            ("llm_tracker.label.data_id", "7"),
         ] {
             assert_eq!(attributes.get(key).map(String::as_str), Some(value), "{key}");
         }
