@@ -10,6 +10,7 @@ use toml::Value;
 
 use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
+    exec::ExecArgs,
     report::{CallsArgs, ReportArgs},
 };
 
@@ -30,6 +31,15 @@ Examples:
   llm-tracker report --since 7d --by user,model
   llm-tracker report --by agent --where 'provider=anthropic' --where 'agent!='
   llm-tracker report --since 2026-01-01 --until 2026-02-01 --by container --csv";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  llm-tracker exec -- python3 agent.py
+  llm-tracker exec --session nightly --label suite=web -- make eval
+  llm-tracker report --by session,model --where session=nightly
+
+The command gets LLM_TRACKER_SESSION and LLM_TRACKER_LABELS (suite=web,data_id=7) in its environment. Programs that
+start others can set them, too, for each of them. The exit status is the command's.";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -61,6 +71,9 @@ pub enum Command {
     Report(ReportArgs),
     /// List single calls of the ledger.
     Calls(CallsArgs),
+    /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(ExecArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

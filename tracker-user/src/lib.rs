@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod exec;
 pub mod export;
 pub mod generate;
 pub mod ledger;

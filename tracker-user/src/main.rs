@@ -7,7 +7,7 @@ use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
-    daemon, doctor, generate, log, report,
+    daemon, doctor, exec, generate, log, report,
 };
 
 fn main() -> ExitCode {
@@ -34,6 +34,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Doctor => doctor::run(&settings),
         Command::Report(args) => say(&report::report(args, settings.config.ledger.file.as_deref())?),
         Command::Calls(args) => say(&report::calls(args, settings.config.ledger.file.as_deref())?),
+        Command::Exec(args) => exec::run(args),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),
