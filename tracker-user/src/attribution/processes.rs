@@ -71,7 +71,7 @@ pub struct Counters {
     pub reused: u64,
     /// Processes forgotten for lack of room.
     pub evicted: u64,
-    /// Processes whose session or labels cannot be what their environment says; what can be was taken.
+    /// Processes and requests whose session or labels cannot be what they say; what can be was taken.
     pub sessions_refused: u64,
     /// What asking container runtimes came to.
     pub runtimes: runtime::Counters,
@@ -237,6 +237,13 @@ impl Attribution {
         }
         let named = self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
         named && !more && (origin.process.exe.is_some() || origin.process.name.is_none())
+    }
+
+    /// Adds to an origin the labels that a request has beside those of its process.
+    pub fn label(&mut self, origin: &mut Origin, labels: &str) {
+        let mut session = origin.session.take().unwrap_or_default();
+        self.counters.sessions_refused += u64::from(session.add_labels(labels));
+        origin.session = session.known();
     }
 
     /// Adds to a container what its runtime says, and says whether there is nothing to wait for.

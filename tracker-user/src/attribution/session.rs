@@ -79,13 +79,10 @@ pub(super) fn read(environ: impl BufRead) -> io::Result<Said> {
             let named = str::from_utf8(value).map_err(|_| SessionError::Name);
             said.refused |= named.and_then(|name| session.enter(name)).is_err();
         } else if let Some(value) = of(LABELS) {
-            for pair in str::from_utf8(value).map_or(Vec::new(), |text| baggage::pairs(text).collect()) {
-                said.refused |= pair.is_none_or(|(key, value)| session.label(key, value).is_err());
-            }
-            said.refused |= str::from_utf8(value).is_err();
+            said.refused |= str::from_utf8(value).map_or(true, |labels| session.add_labels(labels));
         }
     }
-    said.session = Some(session).filter(|session| *session != Session::default());
+    said.session = session.known();
     Ok(said)
 }
 
@@ -114,6 +111,18 @@ impl Session {
         }
         self.name = Some(name);
         Ok(())
+    }
+
+    /// The same, where there is one.
+    pub(super) fn known(self) -> Option<Self> {
+        Some(self).filter(|session| *session != Self::default())
+    }
+
+    /// Adds labels as the variable has them; whether some of them cannot be, and were left out.
+    pub(super) fn add_labels(&mut self, labels: &str) -> bool {
+        baggage::pairs(labels).fold(false, |refused, pair| {
+            refused | pair.is_none_or(|(key, value)| self.label(key, value).is_err())
+        })
     }
 
     /// Adds a label, in the place of one of the same name.

@@ -427,12 +427,12 @@ impl<V: SetVerdict> Pipeline<V> {
         }
     }
 
-    fn record(&mut self, call: Call, origin: &Arc<Origin>) {
-        let mut record = Record {
-            started_unix_nanos: self.clock.unix_nanos(call.started),
-            call,
-            origin: Origin::clone(origin),
-        };
+    fn record(&mut self, mut call: Call, origin: &Arc<Origin>) {
+        let mut origin = Origin::clone(origin);
+        if let Some(labels) = call.labels.take() {
+            self.attribution.label(&mut origin, &labels);
+        }
+        let mut record = Record { started_unix_nanos: self.clock.unix_nanos(call.started), call, origin };
         if !self.complete(&mut record) && self.waiting.len() < MAX_WAITING {
             self.waiting.push_back((clock::now(), record));
         } else {

@@ -312,7 +312,7 @@ fn attribution_samples(counters: attribution::Counters, samples: &mut Vec<Sample
         ),
         Sample::counter(
             "llm_tracker_sessions_refused_total",
-            "Processes whose session or labels cannot be what their environment says.",
+            "Processes and requests whose session or labels cannot be what they say.",
             sessions_refused,
         ),
         Sample::gauge("llm_tracker_containers", "Containers that are remembered.", containers as f64),

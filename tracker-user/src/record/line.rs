@@ -127,6 +127,7 @@ fn line(record: &Record) -> Line<'_> {
         cost: _,
         continued,
         retry,
+        labels: _,
         time_to_first_token_seconds,
         time_per_output_token_seconds,
         chunk_times: _,

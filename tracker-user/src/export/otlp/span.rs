@@ -80,6 +80,7 @@ fn of_call(call: &Call, attributes: &mut Attributes) {
         cost: _,
         continued,
         retry,
+        labels: _,
         time_to_first_token_seconds,
         time_per_output_token_seconds,
         chunk_times: _,
