@@ -37,7 +37,7 @@ fn serve_with(max_connections: usize, web: WebConfig) -> Served {
 }
 
 fn pages(metrics: &Arc<PrometheusSink>, ready: &Readiness) -> Pages {
-    let api = Api::new(crate::api::Access::default());
+    let api = Api::new(api::Access::default());
     Pages { metrics: Arc::clone(metrics), ready: ready.clone(), api }
 }
 
