@@ -64,6 +64,17 @@ pub struct CallLine {
     pub slice: Option<String>,
     pub login: Option<Login>,
     pub agent: Option<Agent>,
+    pub session: Option<Session>,
+}
+
+/// `session`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are those of the event log, described in the README")]
+pub struct Session {
+    pub name: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `login`

@@ -10,6 +10,7 @@ use toml::Value;
 
 use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
+    exec::ExecArgs,
     report::{CallsArgs, PricesArgs, ReportArgs},
 };
 
@@ -36,6 +37,15 @@ Examples:
   llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
   llm-tracker prices gpt-5 --provider azure.ai.openai
   llm-tracker prices --json                             all prices";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  llm-tracker exec -- python3 agent.py
+  llm-tracker exec --session nightly --label suite=web -- make eval
+  llm-tracker report --by session,model --where session=nightly
+
+The command gets LLM_TRACKER_SESSION and LLM_TRACKER_LABELS (suite=web,data_id=7) in its environment. Programs that
+start others can set them, too, for each of them. The exit status is the command's.";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -70,6 +80,9 @@ pub enum Command {
     /// Show what tokens cost, and whose prices these are.
     #[command(after_help = PRICES_EXAMPLES)]
     Prices(PricesArgs),
+    /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(ExecArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

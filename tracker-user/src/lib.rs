@@ -19,11 +19,13 @@
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
 pub mod api;
 pub mod attribution;
+mod baggage;
 pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod doctor;
+pub mod exec;
 pub mod export;
 pub mod generate;
 pub mod ledger;

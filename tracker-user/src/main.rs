@@ -7,7 +7,7 @@ use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
-    daemon, doctor, generate, log,
+    daemon, doctor, exec, generate, log,
     pricing::Prices,
     report,
 };
@@ -40,6 +40,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             say(&report::prices(args, &prices))
         }
+        Command::Exec(args) => exec::run(args),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

@@ -48,7 +48,7 @@ pub trait Sink: Send + Sync {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        attribution::{Agent, Container, Login, Process, Workload},
+        attribution::{Agent, Container, Login, Process, Session, Workload},
         capture::Timestamp,
         pricing::{CostSource, Usd},
         provider::{ChunkTimes, Usage, UsageSource},
@@ -93,6 +93,7 @@ pub(crate) mod tests {
                 subscription: true,
                 continued: false,
                 retry: Some(2),
+                labels: None,
                 time_to_first_token_seconds: Some(0.25),
                 time_per_output_token_seconds: Some(0.0625),
                 chunk_times: ChunkTimes { counts: [3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], sum: 100.0 },
@@ -132,6 +133,10 @@ pub(crate) mod tests {
                     session: Some("5".to_owned()),
                 }),
                 agent: Some(Agent { name: "claude".to_owned(), pid: 4700 }),
+                session: Some(Session {
+                    name: Some("nightly/suite-3".to_owned()),
+                    labels: [("data_id".to_owned(), "7".to_owned())].into(),
+                }),
             },
             // 2026-01-02T03:04:05.123456789Z
             started_unix_nanos: 1_767_323_045_123_456_789,
@@ -164,6 +169,7 @@ pub(crate) mod tests {
                 subscription: false,
                 continued: false,
                 retry: None,
+                labels: None,
                 time_to_first_token_seconds: None,
                 time_per_output_token_seconds: None,
                 chunk_times: ChunkTimes::default(),

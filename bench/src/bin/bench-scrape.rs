@@ -79,6 +79,7 @@ fn record(number: usize) -> Record {
             subscription: false,
             continued: false,
             retry: None,
+            labels: None,
             time_to_first_token_seconds: Some(0.25),
             time_per_output_token_seconds: Some(0.02),
             chunk_times: ChunkTimes::default(),

@@ -12,6 +12,7 @@ mod origin;
 mod processes;
 mod procfs;
 mod runtime;
+mod session;
 mod systemd;
 mod users;
 
@@ -24,3 +25,5 @@ pub use runtime::{
     Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
     SocketApi as RuntimeSocketApi,
 };
+pub(crate) use session::is_label;
+pub use session::{Session, SessionError};

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
+use super::session::Session;
+
 /// The process behind a connection. Absent fields could not be learnt before it was gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Process {
@@ -126,4 +128,7 @@ pub struct Origin {
     /// What it works for, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
+    /// What it is run for, where its environment says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }

@@ -15,6 +15,7 @@ use super::{
     origin::{Container, Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
     runtime::{self, Runtimes},
+    session::Session,
     systemd,
     users::{self, Users},
 };
@@ -70,6 +71,8 @@ pub struct Counters {
     pub reused: u64,
     /// Processes forgotten for lack of room.
     pub evicted: u64,
+    /// Processes and requests whose session or labels cannot be what they say; what can be was taken.
+    pub sessions_refused: u64,
     /// What asking container runtimes came to.
     pub runtimes: runtime::Counters,
 }
@@ -165,6 +168,8 @@ impl Attribution {
             return;
         }
         if let Some(snapshot) = self.read(pid) {
+            // Its environment, too, is another.
+            self.entries.remove(&pid);
             self.insert(pid, &snapshot, None);
         } else if let Some(entry) = self.entries.get_mut(&pid) {
             // Already over: the old program's name would be wrong, the rest still holds.
@@ -232,6 +237,13 @@ impl Attribution {
         }
         let named = self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
         named && !more && (origin.process.exe.is_some() || origin.process.name.is_none())
+    }
+
+    /// Adds to an origin the labels that a request has beside those of its process.
+    pub fn label(&mut self, origin: &mut Origin, labels: &str) {
+        let mut session = origin.session.take().unwrap_or_default();
+        self.counters.sessions_refused += u64::from(session.add_labels(labels));
+        origin.session = session.known();
     }
 
     /// Adds to a container what its runtime says, and says whether there is nothing to wait for.
@@ -360,8 +372,23 @@ impl Attribution {
         };
         let session = snapshot.session.map(|session| session.to_string());
         let login = Login { uid: snapshot.login_uid, user: None, session };
-        let origin = Arc::new(self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id));
-        self.remember(pid, Some(snapshot.start), origin, cgroup_id, None);
+        let session = self.session(pid, snapshot);
+        let origin = self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id);
+        self.remember(pid, Some(snapshot.start), Arc::new(Origin { session, ..origin }), cgroup_id, None);
+    }
+
+    /// The session of a process, read once for each program: some write over their environment, to have room
+    /// for a longer name.
+    fn session(&mut self, pid: u32, snapshot: &Snapshot) -> Option<Session> {
+        if let Some(Entry { start, origin, .. }) = self.entries.get(&pid)
+            && *start == Some(snapshot.start)
+            && origin.process.exe == snapshot.exe
+        {
+            return origin.session.clone();
+        }
+        let said = procfs::session(&self.config.proc_root, pid, snapshot.start);
+        self.counters.sessions_refused += u64::from(said.refused);
+        said.session
     }
 
     fn insert_gone(&mut self, pid: u32, origin: Arc<Origin>, cgroup_id: u64) {
@@ -450,7 +477,7 @@ impl Attribution {
             user: uid.and_then(|uid| self.users.name(uid)),
             session,
         });
-        Origin { process, cgroup, container, unit, slice, login, agent: None }
+        Origin { process, cgroup, container, unit, slice, login, agent: None, session: None }
     }
 
     /// Follows a process that was moved to another cgroup. The first call counts as a move: since
@@ -465,10 +492,10 @@ impl Attribution {
         if let Some(now) = now.filter(|now| now.exe.is_some()) {
             self.insert(pid, &now, Some(cgroup_id));
         } else if origin.cgroup.is_none() {
-            let login = origin.login.clone().unwrap_or_default();
-            let origin = self.in_cgroup(origin.process.clone(), login, None, Some(cgroup_id));
+            let Origin { process, login, session, .. } = Origin::clone(&origin);
+            let origin = self.in_cgroup(process, login.unwrap_or_default(), None, Some(cgroup_id));
             if let Some(entry) = self.entries.get_mut(&pid) {
-                entry.origin = Arc::new(origin);
+                entry.origin = Arc::new(Origin { session, ..origin });
             }
         }
     }

@@ -96,6 +96,34 @@ fn the_kernels_word_counts_where_proc_is_too_late() {
     assert_eq!(attribution.counters().too_late, 1);
 }
 
+#[test]
+fn a_session_is_that_of_the_environment_at_the_start_of_the_program() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    let says = |environ: &str| fs::write(host.dir.path().join("10/environ"), environ).unwrap();
+    let data_id = |origin: &Origin| origin.session.as_ref().and_then(|it| it.labels.get("data_id").cloned());
+    host.start(10, "python3", ticks(5), "/a");
+    says("API_KEY=secret\0LLM_TRACKER_SESSION=nightly\0LLM_TRACKER_LABELS=data_id=1\0");
+    attribution.observe(10);
+    // It writes its title over it, is looked at for its first call, and is moved to another cgroup.
+    says("python3: worker\0");
+    fs::write(host.dir.path().join("10/comm"), "worker\n").unwrap();
+    let origin = attribution.opened(&opened(10, "worker", 6));
+    assert_eq!((name(&origin), data_id(&origin).as_deref()), (Some("worker"), Some("1")));
+    assert_eq!(data_id(&attribution.origin(10, 8)).as_deref(), Some("1"));
+    assert!(!format!("{attribution:?}").contains("secret"));
+    // The same program again, for something else.
+    says("LLM_TRACKER_LABELS=data_id=2,=\0");
+    attribution.exec(10);
+    assert_eq!(data_id(&attribution.origin(10, 8)).as_deref(), Some("2"));
+    assert_eq!(attribution.counters().sessions_refused, 1);
+    // Somebody else with its id.
+    host.start(10, "python3", ticks(9), "/a");
+    fs::remove_file(host.dir.path().join("10/environ")).unwrap();
+    attribution.gone(10);
+    assert_eq!(attribution.opened(&opened(10, "python3", 10)).session, None);
+}
+
 /// Knows one program, once it is told to.
 #[derive(Clone, Debug, Default)]
 struct Late(Arc<std::sync::atomic::AtomicBool>);

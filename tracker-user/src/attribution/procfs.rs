@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, BufReader, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::Path,
 };
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::session::{self, Said};
 use crate::capture::Timestamp;
 
 /// No file read here is longer in practice; a hostile one does not get to be.
@@ -106,6 +107,15 @@ pub(super) fn program(proc_root: &Path, pid: u32) -> Option<Program> {
             .collect(),
     };
     (start_time(&read(&dir.join("stat")).ok()?)? == program.start).then_some(program)
+}
+
+/// Reads what the environment says that a process was started with; nothing where it is another process by
+/// now than the one that began at `start`.
+pub(super) fn session(proc_root: &Path, pid: u32, start: StartTime) -> Said {
+    let dir = proc_root.join(pid.to_string());
+    let said = File::open(dir.join("environ")).and_then(|file| session::read(BufReader::new(file)));
+    let still = read(&dir.join("stat")).ok().and_then(|stat| start_time(&stat)) == Some(start);
+    said.ok().filter(|_| still).unwrap_or_default()
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -443,12 +443,16 @@ impl<V: SetVerdict> Pipeline<V> {
         }
     }
 
-    fn record(&mut self, call: Call, origin: &Arc<Origin>) {
+    fn record(&mut self, mut call: Call, origin: &Arc<Origin>) {
+        let mut origin = Origin::clone(origin);
+        if let Some(labels) = call.labels.take() {
+            self.attribution.label(&mut origin, &labels);
+        }
         let mut record = Record {
             started_unix_nanos: self.clock.unix_nanos(call.started),
             cost: self.prices.cost(&call),
             call,
-            origin: Origin::clone(origin),
+            origin,
         };
         if !self.complete(&mut record) && self.waiting.len() < MAX_WAITING {
             self.waiting.push_back((clock::now(), record));

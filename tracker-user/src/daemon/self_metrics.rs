@@ -293,7 +293,8 @@ fn stream_samples(counters: &stream::Counters, samples: &mut Vec<Sample>) {
 }
 
 fn attribution_samples(counters: attribution::Counters, samples: &mut Vec<Sample>) {
-    let attribution::Counters { processes, read, too_late, reused, evicted, runtimes } = counters;
+    let attribution::Counters { processes, read, too_late, reused, evicted, sessions_refused, runtimes } =
+        counters;
     let attribution::RuntimeCounters { containers, answered, unknown, failed, refused } = runtimes;
     samples.extend([
         Sample::gauge("llm_tracker_processes", "Processes that are remembered.", processes as f64),
@@ -308,6 +309,11 @@ fn attribution_samples(counters: attribution::Counters, samples: &mut Vec<Sample
             "llm_tracker_processes_evicted_total",
             "Processes forgotten for lack of room.",
             evicted,
+        ),
+        Sample::counter(
+            "llm_tracker_sessions_refused_total",
+            "Processes and requests whose session or labels cannot be what they say.",
+            sessions_refused,
         ),
         Sample::gauge("llm_tracker_containers", "Containers that are remembered.", containers as f64),
     ]);

@@ -1,14 +1,17 @@
 //! What calls are told apart by, in questions to the ledger.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Write as _},
     str::FromStr,
 };
 
 use rusqlite::types::Value;
 
+use crate::attribution::is_label;
+
 /// Where the value of a dimension is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     /// The first of these fields of the origin that there is.
     Origin(&'static [&'static str]),
@@ -18,18 +21,25 @@ enum Place {
     Column(&'static str),
     /// A call's tools, which no hour has.
     Tool,
+    /// A call's session, which no hour has either.
+    Session,
+    /// A label of it, of that name.
+    Label(String),
 }
 
 /// One of the things that calls are told apart by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimension {
-    name: &'static str,
+    name: Cow<'static, str>,
     place: Place,
 }
 
 const fn row(name: &'static str, place: Place) -> Dimension {
-    Dimension { name, place }
+    Dimension { name: Cow::Borrowed(name), place }
 }
+
+/// What stands before the name of a session's label.
+const LABEL: &str = "label.";
 
 /// All of them. The fields are those of the call record.
 const DIMENSIONS: &[Dimension] = &[
@@ -58,11 +68,12 @@ const DIMENSIONS: &[Dimension] = &[
     row("error", Place::Column("nullif(c.error, '')")),
     row("usage_source", Place::Column("c.usage_source")),
     row("tool", Place::Tool),
+    row("session", Place::Session),
 ];
 
 /// A name that is none of the dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no `{name}` to tell calls apart by; there are: {}", Dimension::names().collect::<Vec<_>>().join(", "))]
+#[error("there is no `{name}` to tell calls apart by; there are: {}, and {LABEL}KEY", Dimension::names().collect::<Vec<_>>().join(", "))]
 pub struct UnknownDimension {
     name: String,
 }
@@ -70,17 +81,17 @@ pub struct UnknownDimension {
 impl Dimension {
     /// All names, in the order in which they are shown.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        DIMENSIONS.iter().map(|dimension| dimension.name)
+        DIMENSIONS.iter().map(Self::name)
     }
 
     /// What it is called.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Its value, in SQL: of a row `c`, its origin `o` and its target `t`.
-    fn sql(self) -> String {
+    /// Its value, in SQL: of a row `c`, its origin `o`, its target `t` and its session `s`.
+    fn sql(&self) -> String {
         let fields = |table: &str, paths: &[&str]| {
             let values: Vec<String> =
                 paths.iter().map(|path| format!("{table}.fields ->> '$.{path}'")).collect();
@@ -89,11 +100,14 @@ impl Dimension {
                 several => format!("CAST(coalesce({}) AS TEXT)", several.join(", ")),
             }
         };
-        match self.place {
+        match &self.place {
             Place::Origin(paths) => fields("o", paths),
             Place::Target(paths) => fields("t", paths),
-            Place::Column(column) => column.to_owned(),
+            Place::Column(column) => (*column).to_owned(),
             Place::Tool => "c.tool".to_owned(),
+            Place::Session => "s.fields ->> '$.name'".to_owned(),
+            // There are no quotes in it, which is checked where it is read.
+            Place::Label(label) => format!("s.fields ->> '$.labels.\"{label}\"'"),
         }
     }
 }
@@ -102,8 +116,11 @@ impl FromStr for Dimension {
     type Err = UnknownDimension;
 
     fn from_str(name: &str) -> Result<Self, UnknownDimension> {
+        if let Some(label) = name.strip_prefix(LABEL).filter(|label| is_label(label)) {
+            return Ok(Self { name: name.to_owned().into(), place: Place::Label(label.to_owned()) });
+        }
         let found = DIMENSIONS.iter().find(|dimension| dimension.name == name);
-        found.copied().ok_or_else(|| UnknownDimension { name: name.to_owned() })
+        found.cloned().ok_or_else(|| UnknownDimension { name: name.to_owned() })
     }
 }
 
@@ -130,7 +147,7 @@ pub enum ConditionError {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dimension, pattern, negated } = self;
-        write!(f, "{}{}={pattern}", dimension.name, if *negated { "!" } else { "" })
+        write!(f, "{}{}={pattern}", dimension.name(), if *negated { "!" } else { "" })
     }
 }
 
@@ -163,8 +180,17 @@ impl<'a> Dimensions<'a> {
 
     /// Whether sums by the hour do not tell.
     pub(super) fn need_calls(&self) -> bool {
+        self.ask_for(|place| matches!(place, Place::Tool | Place::Session | Place::Label(_)))
+    }
+
+    /// Whether a call counts once for each of its tools.
+    pub(super) fn need_tools(&self) -> bool {
+        self.ask_for(|place| *place == Place::Tool)
+    }
+
+    fn ask_for(&self, which: impl Fn(&Place) -> bool) -> bool {
         let conditions = self.conditions.iter().map(|condition| &condition.dimension);
-        self.by.iter().chain(conditions).any(|dimension| dimension.place == Place::Tool)
+        self.by.iter().chain(conditions).any(|dimension| which(&dimension.place))
     }
 
     /// Conditions to be added to a `WHERE`, and what is bound to their parameters.
@@ -181,6 +207,10 @@ impl<'a> Dimensions<'a> {
             // Writing to a string does not fail.
             let _ = if pattern.is_empty() {
                 write!(filter, " AND {value} IS {not}NULL")
+            } else if dimension.place == Place::Session {
+                // With those within it.
+                values.extend([pattern.clone().into(), format!("{pattern}/*").into()]);
+                write!(filter, " AND {not}(coalesce({value}, '') GLOB ? OR coalesce({value}, '') GLOB ?)")
             } else {
                 values.push(pattern.clone().into());
                 write!(filter, " AND {not}coalesce({value}, '') GLOB ?")

@@ -232,12 +232,13 @@ impl Ledger {
         let after = before.map_or_else(String::new, |Position { started, row }| {
             format!("AND (call.started, call.id) < ({started}, {row})")
         });
-        let source = calls(span, asked.need_calls());
+        let source = calls(span, asked.need_tools());
         let statement = format!(
-            "SELECT DISTINCT call.*, o.fields AS origin_fields, t.fields AS target_fields
+            "SELECT DISTINCT call.*, o.fields AS origin_fields, t.fields AS target_fields,
+                s.fields AS session_fields
              FROM (SELECT call.id, coalesce(error, '') AS error, usage_source, {source}) c
              JOIN call ON call.id = c.id JOIN origin o ON o.id = call.origin
-             JOIN target t ON t.id = call.target
+             JOIN target t ON t.id = call.target LEFT JOIN session s ON s.id = call.session
              WHERE true {after} {filter} ORDER BY call.started DESC, call.id DESC LIMIT ?"
         );
         let mut statement = self.database.prepare(&statement)?;
@@ -294,7 +295,7 @@ impl Ledger {
         asked: &Dimensions<'_>,
         groups: &mut HashMap<Vec<Option<String>>, Group>,
     ) -> Result<(), LedgerError> {
-        let source = part.rows(asked.need_calls());
+        let source = part.rows(asked.need_tools());
         let (filter, values) = asked.filter();
         let (columns, group_by) = asked.columns();
         let statement = format!(
@@ -303,6 +304,7 @@ impl Ledger {
                 sum(c.output_tokens), sum(c.reasoning_tokens), sum(c.known_cost), sum(c.cost_usd),
                 sum(c.list_cost_usd), sum(c.duration_seconds) {columns}
              FROM ({source}) c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
+                LEFT JOIN session s ON s.id = c.session
              WHERE true {filter} GROUP BY {group_by} true"
         );
         let mut statement = self.database.prepare(&statement)?;
@@ -342,12 +344,13 @@ impl Ledger {
         asked: &Dimensions<'_>,
         groups: &mut HashMap<Vec<Option<String>>, Group>,
     ) -> Result<(), LedgerError> {
-        let source = part.times(asked.need_calls());
+        let source = part.times(asked.need_tools());
         let (filter, values) = asked.filter();
         let (columns, group_by) = asked.columns();
         let statement = format!(
             "SELECT c.kind, c.time, sum(c.calls) {columns}
              FROM ({source}) c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
+                LEFT JOIN session s ON s.id = c.session
              WHERE true {filter} GROUP BY {group_by} c.kind, c.time"
         );
         let mut statement = self.database.prepare(&statement)?;
@@ -391,7 +394,9 @@ impl Part {
     fn rows(&self, tools: bool) -> String {
         match self {
             Self::Hours(first, end) => {
-                format!("SELECT *, NULL AS tool FROM hour WHERE hour >= {first} AND hour < {end}")
+                format!(
+                    "SELECT *, NULL AS tool, NULL AS session FROM hour WHERE hour >= {first} AND hour < {end}"
+                )
             }
             Self::Calls(span) => format!(
                 "SELECT origin, target, coalesce(error, '') AS error, usage_source, 1 - continued AS calls,
@@ -414,7 +419,8 @@ impl Part {
     fn times(&self, tools: bool) -> String {
         match self {
             Self::Hours(first, end) => format!(
-                "SELECT h.origin, h.target, h.error, h.usage_source, NULL AS tool, x.kind,
+                "SELECT h.origin, h.target, h.error, h.usage_source, NULL AS tool,
+                    NULL AS session, x.kind,
                     x.bucket AS time, x.calls
                  FROM hour h JOIN hour_time x ON x.of = h.id WHERE h.hour >= {first} AND h.hour < {end}"
             ),
@@ -435,10 +441,10 @@ impl Part {
     }
 }
 
-/// The end of a `SELECT` of single calls: their tools, where from, which.
+/// The end of a `SELECT` of single calls: their tools and sessions, where from, which.
 fn calls(Span { from, until }: Span, tools: bool) -> String {
     let (tool, uses) = if tools { TOOLS } else { ("NULL", "") };
-    format!("{tool} AS tool FROM call {uses} WHERE started >= {from} AND started < {until}")
+    format!("{tool} AS tool, session FROM call {uses} WHERE started >= {from} AND started < {until}")
 }
 
 /// The column and the table of the names of a call's tools, one row each; a call without comes once.
@@ -451,7 +457,7 @@ fn stored_call(row: &rusqlite::Row<'_>, names: &[String]) -> Result<StoredCall, 
     for (column, name) in names.iter().enumerate() {
         let value: Value = row.get(column)?;
         match (name.as_str(), value) {
-            ("id" | "origin" | "target" | "pid" | "tool", _) | (_, Value::Null) => {}
+            ("id" | "origin" | "target" | "session" | "pid" | "tool", _) | (_, Value::Null) => {}
             ("started", Value::Integer(nanos)) => {
                 if let Ok(at) = jiff::Timestamp::from_nanosecond(nanos.into()) {
                     call.insert("timestamp".to_owned(), format!("{at:.6}").into());
@@ -461,6 +467,9 @@ fn stored_call(row: &rusqlite::Row<'_>, names: &[String]) -> Result<StoredCall, 
                 if let Ok(Json::Object(fields)) = serde_json::from_str(&fields) {
                     call.extend(fields);
                 }
+            }
+            ("session_fields", Value::Text(fields)) => {
+                call.insert("session".to_owned(), serde_json::from_str(&fields).unwrap_or(Json::Null));
             }
             ("finish_reasons" | "tool_calls" | "server_tool_calls", Value::Text(list)) => {
                 call.insert(name.clone(), serde_json::from_str(&list).unwrap_or(Json::Null));

@@ -6,7 +6,7 @@ use rusqlite::{Connection, ffi, types::FromSql as _};
 const APPLICATION_ID: i32 = 0x6c6c_6d74;
 
 /// From each version to the next. Never changed once released, only added to.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // One row a call. What many calls have in common is stored once: who made them (`origin`) and what
     // they asked (`target`). `origin.fields` is the call record's JSON without the process id, so that
     // a new field of it needs no new column.
@@ -86,6 +86,14 @@ const MIGRATIONS: [&str; 2] = [
     ALTER TABLE call ADD COLUMN list_cost_usd REAL;
     ALTER TABLE call ADD COLUMN cost_source TEXT;
     ALTER TABLE hour ADD COLUMN list_cost_usd REAL NOT NULL DEFAULT 0.0;",
+    // What calls were run for. There may be a session for each data point of a harness, so sums by the hour do
+    // not tell them apart, and calls without one cost nothing.
+    "CREATE TABLE session (
+        id INTEGER PRIMARY KEY,
+        fields TEXT NOT NULL UNIQUE
+    ) STRICT;
+    ALTER TABLE call ADD COLUMN session INTEGER REFERENCES session;
+    CREATE INDEX call_session ON call (session, started) WHERE session IS NOT NULL;",
 ];
 
 /// Why a file is not a ledger that can be used.

@@ -30,7 +30,7 @@ pub(super) const NANOS: i64 = 1_000_000_000;
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Seconds of an hour, as rows of sums are kept by it.
 pub(super) const HOUR: i64 = 3600;
-/// Ids that are remembered, of origins and of targets each. What is over it is looked up in the file.
+/// Ids that are remembered, of origins, targets and sessions each. What is over it is looked up in the file.
 const REMEMBERED: usize = 4096;
 /// Calls that one step of pruning takes at most, so that writing is not held up.
 const PRUNED_AT_ONCE: u32 = 10_000;
@@ -39,7 +39,7 @@ const PRUNED_AT_ONCE: u32 = 10_000;
 #[derive(Debug)]
 pub struct Store {
     database: Connection,
-    ids: [HashMap<String, i64>; 2],
+    ids: [HashMap<String, i64>; 3],
 }
 
 /// What is asked, of whom, by the call record's names: the same for many calls.
@@ -114,8 +114,16 @@ impl Store {
         }
         let hour = before(retention.hours).div_euclid(HOUR);
         transaction.execute("DELETE FROM hour WHERE hour < ?1", [hour])?;
+        if pruned > 0 {
+            transaction.execute(
+                "DELETE FROM session WHERE NOT EXISTS (SELECT 1 FROM call WHERE call.session = session.id)",
+                [],
+            )?;
+        }
         transaction.commit()?;
         if pruned > 0 {
+            // Some of the sessions among them are gone.
+            self.ids = Default::default();
             self.database.execute_batch("PRAGMA incremental_vacuum(4096)")?;
         }
         Ok(pruned == PRUNED_AT_ONCE as usize)
@@ -134,16 +142,18 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 fn insert(
     transaction: &Transaction<'_>,
-    [origins, targets]: &mut [HashMap<String, i64>; 2],
+    [origins, targets, sessions]: &mut [HashMap<String, i64>; 3],
     record: &Record,
 ) -> rusqlite::Result<()> {
     let Record { call, cost, origin, started_unix_nanos } = record;
-    let origin_fields = without_pid(origin).map_err(to_sql)?;
+    let origin_fields = in_common(origin).map_err(to_sql)?;
     let mut fields = line::fields(record).map_err(to_sql)?;
     fields.retain(|name, _| TARGET.contains(&name.as_str()));
     let target_fields = serde_json::to_string(&fields).map_err(to_sql)?;
     let origin_id = id(transaction, origins, Table::Origin, origin_fields)?;
     let target_id = id(transaction, targets, Table::Target, target_fields)?;
+    let session = origin.session.as_ref().map(serde_json::to_string).transpose().map_err(to_sql)?;
+    let session_id = session.map(|fields| id(transaction, sessions, Table::Session, fields)).transpose()?;
     let list = |names: &[String]| {
         (!names.is_empty()).then(|| serde_json::to_string(names)).transpose().map_err(to_sql)
     };
@@ -160,9 +170,9 @@ fn insert(
                 output_tokens, reasoning_tokens, usage_source, tool_calls, server_tool_calls, service_tier,
                 continued, retry, time_to_first_token_seconds, time_per_output_token_seconds,
                 duration_seconds, cost_usd, list_cost_usd, cost_source, cache_creation_1h_input_tokens,
-                audio_input_tokens, image_input_tokens, audio_output_tokens, image_output_tokens)
+                audio_input_tokens, image_input_tokens, audio_output_tokens, image_output_tokens, session)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+                ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
         )?
         .execute(params![
             started,
@@ -196,6 +206,7 @@ fn insert(
             number(usage.image_input_tokens),
             number(usage.audio_output_tokens),
             number(usage.image_output_tokens),
+            session_id,
         ])?;
     let hour = started.div_euclid(NANOS * HOUR);
     let sum = |tokens: Option<u64>| number(tokens).unwrap_or_default();
@@ -250,9 +261,13 @@ fn insert(
     Ok(())
 }
 
-/// The fields of the origin but for the process id, which is the call's.
-fn without_pid(origin: &crate::attribution::Origin) -> serde_json::Result<String> {
+/// The fields of the origin that many calls have in common: not the process id and the session, which are the
+/// call's.
+fn in_common(origin: &crate::attribution::Origin) -> serde_json::Result<String> {
     let mut fields = serde_json::to_value(origin)?;
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("session");
+    }
     if let Some(process) = fields.get_mut("process").and_then(serde_json::Value::as_object_mut) {
         process.remove("pid");
     }
@@ -267,6 +282,7 @@ fn to_sql(error: serde_json::Error) -> rusqlite::Error {
 enum Table {
     Origin,
     Target,
+    Session,
 }
 
 /// The row that has these fields, made where there is none.
@@ -285,6 +301,9 @@ fn id(
         }
         Table::Target => {
             ("SELECT id FROM target WHERE fields = ?1", "INSERT INTO target (fields) VALUES (?1)")
+        }
+        Table::Session => {
+            ("SELECT id FROM session WHERE fields = ?1", "INSERT INTO session (fields) VALUES (?1)")
         }
     };
     let found = transaction.prepare_cached(find)?.query_row([&fields], |row| row.get(0)).optional()?;

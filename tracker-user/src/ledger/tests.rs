@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
+use crate::attribution::Session;
 use crate::record::{
     Record, Sink as _,
     tests::{bare, full},
@@ -101,6 +102,64 @@ fn tools_are_told_apart_by_single_calls() {
     let some = |name: &str| vec![Some(name.to_owned())];
     assert_eq!(tools, [(vec![None], 1), (some("get_weather"), 1), (some("read"), 1), (some("write"), 1)]);
     assert_eq!(ledger.calls(ALL, &only(&["tool=read"]), 10).unwrap().len(), 1);
+}
+
+fn in_session(name: Option<&str>, labels: &[(&str, &str)]) -> Record {
+    let mut record = full();
+    let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    record.origin.session = Some(Session { name: name.map(str::to_owned), labels });
+    record
+}
+
+#[test]
+fn a_session_is_asked_for_with_those_within_it() {
+    let (_folder, ledger) = stored(&[
+        in_session(Some("nightly"), &[("data_id", "1")]),
+        in_session(Some("nightly/suite"), &[("data_id", "1"), ("a.b-c", "x")]),
+        in_session(Some("nightly2"), &[]),
+        in_session(None, &[("data_id", "2")]),
+        bare(),
+    ]);
+    for (condition, calls) in [
+        ("session=nightly", 2),
+        ("session=nightly/*", 1),
+        ("session!=nightly", 3),
+        ("session=", 2),
+        ("session=n*", 3),
+        ("label.data_id=1", 2),
+        ("label.data_id!=", 3),
+        ("label.a.b-c=x", 1),
+        ("label.none=", 5),
+    ] {
+        let report = ledger.report(ALL, &[], &only(&[condition])).unwrap();
+        assert_eq!(report.groups.iter().map(|group| group.calls).sum::<u64>(), calls, "{condition}");
+        assert_eq!(ledger.calls(ALL, &only(&[condition]), 10).unwrap().len() as u64, calls, "{condition}");
+    }
+    let report = ledger.report(ALL, &by(&["label.data_id", "session"]), &[]).unwrap();
+    assert_eq!(report.groups.len(), 5);
+    assert!("label.a'b".parse::<Dimension>().unwrap_err().to_string().contains("label.KEY"));
+    assert!("label.\"".parse::<Dimension>().is_err() && "label.".parse::<Dimension>().is_err());
+}
+
+#[test]
+fn a_session_for_each_call_makes_no_row_of_sums_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.db");
+    let records: Vec<Record> = (0..500)
+        .map(|number| at(number, in_session(Some("eval"), &[("data_id", &number.to_string())])))
+        .collect();
+    let mut store = Store::open(&file).unwrap();
+    store.append(&records).unwrap();
+    let count = |table: &str| -> i64 {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(["hour", "origin", "session"].map(count), [1, 1, 500]);
+    // They go with the last of their calls, and may come again.
+    store.prune(100 * 3600, Retention { calls: Duration::from_secs(3600), ..keep() }).unwrap();
+    assert_eq!(["hour", "session"].map(count), [1, 0]);
+    store.append(&records[..2]).unwrap();
+    assert_eq!(["call", "session"].map(count), [2, 2]);
 }
 
 #[test]

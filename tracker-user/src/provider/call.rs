@@ -29,6 +29,9 @@ impl UsageSource {
     }
 }
 
+/// The header by which a client labels a single call, in the form of W3C's baggage: `data_id=7`.
+pub(super) const LABELS: &str = "x-llm-tracker-labels";
+
 /// Token counts, normalised: what is a subset of what never depends on the provider.
 /// Absent means not known; a number is never a placeholder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +111,8 @@ pub struct Call {
     /// Which repetition of a request that failed it is, the first being 1; zero where the client says
     /// that it is none, absent where nothing is known of one.
     pub retry: Option<u32>,
+    /// What the client says in a header that the call is for (`x-llm-tracker-labels`), undecoded.
+    pub labels: Option<String>,
     /// From the request's first byte to the first event that carries content, seconds.
     pub time_to_first_token_seconds: Option<f64>,
     /// What an output token of a streamed answer took on average, of those after the first, seconds

@@ -6,6 +6,7 @@ use super::{
     Call, Usage, UsageSource,
     answer::Answer,
     body::{Body, Outcome},
+    call,
     catalog::{Catalog, Route},
     counted::Known,
     dialect::{Compiled, Dialect, Field, Framing, Wire},
@@ -43,6 +44,7 @@ pub(super) struct Exchange {
     pace: Pace,
     last_byte: Option<Timestamp>,
     retry: Option<u32>,
+    labels: Option<String>,
 }
 
 #[derive(Default)]
@@ -152,6 +154,7 @@ impl Exchange {
             pace: Pace::default(),
             last_byte: None,
             retry: retries::said(head),
+            labels: header(&head.headers, call::LABELS).map(str::to_owned),
         }
     }
 
@@ -264,7 +267,9 @@ impl Exchange {
         // What can be asked for only once has been asked to be made before.
         let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
-        let Self { route, role, host, port, path, started, request, status, mut answer, pace, .. } = self;
+        let Self {
+            route, role, host, port, path, started, request, status, mut answer, pace, labels, ..
+        } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
         let measured = streaming && whole && !reasoned && usage.source == UsageSource::Reported;
         let per_token = pace.time_per_token(usage.output_tokens).filter(|_| measured);
@@ -291,6 +296,7 @@ impl Exchange {
             subscription: false,
             continued,
             retry,
+            labels,
             time_to_first_token_seconds: pace.time_to_first_token(started).filter(|_| streaming),
             time_per_output_token_seconds: per_token,
             chunk_times: if streaming { pace.times() } else { ChunkTimes::default() },

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    attribution::{Agent, Container, Login, Origin, Process},
+    attribution::{Agent, Container, Login, Origin, Process, Session},
     pricing::{CostSource, Usd},
     record::Record,
 };
@@ -97,6 +97,8 @@ struct Line<'a> {
     login: Option<&'a Login>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a Agent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a Session>,
 }
 
 /// The line, its newline included. It contains no other: JSON escapes them.
@@ -117,7 +119,7 @@ pub(crate) fn fields(record: &Record) -> serde_json::Result<Map<String, Value>> 
 fn line(record: &Record) -> Line<'_> {
     // In full, so that a new field forces a decision.
     let Record { call, cost, origin, started_unix_nanos } = record;
-    let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
+    let Origin { process, cgroup, container, unit, slice, login, agent, session } = origin;
     let crate::provider::Call {
         started: _,
         provider,
@@ -141,6 +143,7 @@ fn line(record: &Record) -> Line<'_> {
         subscription: _,
         continued,
         retry,
+        labels: _,
         time_to_first_token_seconds,
         time_per_output_token_seconds,
         chunk_times: _,
@@ -194,6 +197,7 @@ fn line(record: &Record) -> Line<'_> {
         slice: slice.as_deref(),
         login: login.as_ref(),
         agent: agent.as_ref(),
+        session: session.as_ref(),
     }
 }
 
@@ -225,7 +229,8 @@ mod tests {
             r#""pod":"web-7d4b9c6f5b-x2x7z","pod_uid":"p-1","namespace":"shop","#,
             r#""workload":"deployment/web","labels":{"example.org/team":"red"}},"#,
             r#""unit":"a.service","slice":"b.slice","login":{"uid":1001,"user":"grace","session":"5"},"#,
-            r#""agent":{"name":"claude","pid":4700}}"#,
+            r#""agent":{"name":"claude","pid":4700},"#,
+            r#""session":{"name":"nightly/suite-3","labels":{"data_id":"7"}}}"#,
             "\n",
         );
         assert_eq!(line, expected);

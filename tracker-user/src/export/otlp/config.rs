@@ -6,10 +6,10 @@ use hyper::{
     Uri,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::transport::Signal;
+use crate::baggage::pairs;
 
 /// `[otlp]`: nothing is exported unless there is an `endpoint`, here or in the environment, which goes
 /// over what the file says.
@@ -352,15 +352,6 @@ fn without_user(address: &str) -> String {
         Some((_, host)) => format!("...@{host}"),
         None => address.to_owned(),
     }
-}
-
-/// `name=value,...`, percent-encoded as W3C's baggage is; `None` for what is no such pair.
-fn pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> {
-    let decoded = |text: &str| Some(percent_decode_str(text.trim()).decode_utf8().ok()?.into_owned());
-    text.split(',').filter(|pair| !pair.trim().is_empty()).map(move |pair| {
-        let (name, value) = pair.split_once('=')?;
-        Some((decoded(name)?, decoded(value)?))
-    })
 }
 
 fn header_map<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderMap> {

@@ -5,7 +5,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::attributes::Attributes;
 use crate::{
-    attribution::{Container, Login, Origin, Process, Workload},
+    attribution::{Container, Login, Origin, Process, Session, Workload},
     export::Record,
     pricing::{CostSource, Usd},
     provider::Call,
@@ -21,7 +21,7 @@ pub(super) fn span(record: &Record) -> Span {
     attributes.set("llm_tracker.list_cost_usd", record.cost.list().map(Usd::dollars));
     attributes.set("llm_tracker.cost_source", record.cost.source().map(CostSource::as_str));
     of_process(&record.origin.process, &mut attributes);
-    let Origin { process: _, cgroup, container, unit, slice, login, agent } = &record.origin;
+    let Origin { process: _, cgroup, container, unit, slice, login, agent, session } = &record.origin;
     attributes.set("process.linux.cgroup", cgroup.as_deref());
     if let Some(container) = container {
         of_container(container, &mut attributes);
@@ -34,6 +34,12 @@ pub(super) fn span(record: &Record) -> Span {
         attributes.set("llm_tracker.login_session", session.as_deref());
     }
     attributes.set("gen_ai.agent.name", agent.as_ref().map(|agent| agent.name.as_str()));
+    if let Some(Session { name, labels }) = session {
+        attributes.set("session.id", name.as_deref());
+        for (key, value) in labels {
+            attributes.set(&format!("llm_tracker.label.{key}"), value.as_str());
+        }
+    }
     let failed = call.error_type().is_some();
     let code = if failed { StatusCode::Error } else { StatusCode::Unset };
     let kind = match call.role {
@@ -79,6 +85,7 @@ fn of_call(call: &Call, attributes: &mut Attributes) {
         subscription: _,
         continued,
         retry,
+        labels: _,
         time_to_first_token_seconds,
         time_per_output_token_seconds,
         chunk_times: _,
@@ -227,6 +234,8 @@ mod tests {
             ("llm_tracker.cost_usd", "0"),
             ("llm_tracker.list_cost_usd", "0.5"),
             ("llm_tracker.cost_source", "subscription"),
+            ("session.id", "nightly/suite-3"),
+            ("llm_tracker.label.data_id", "7"),
         ] {
             assert_eq!(attributes.get(key).map(String::as_str), Some(value), "{key}");
         }

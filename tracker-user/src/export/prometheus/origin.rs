@@ -20,7 +20,7 @@ use serde::{
 };
 
 use crate::{
-    attribution::Origin,
+    attribution::{Origin, is_label},
     pattern::{MAX_TEXT, Pattern, TooLong},
 };
 
@@ -50,6 +50,8 @@ const TAKEN: [&str; 14] = [
 
 /// What stands before the name of a container's label.
 const CONTAINER_LABEL: &str = "container_label:";
+/// What stands before the name of a session's label.
+const LABEL: &str = "label.";
 
 /// What of a call's origin a label shows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -98,6 +100,11 @@ pub enum OriginField {
     LoginUid,
     /// The agent or CI job that it works for.
     Agent,
+    /// The session that it runs in: a series for each.
+    Session,
+    /// A label of that session: `label.data_id`.
+    #[serde(skip_deserializing)]
+    Label(String),
 }
 
 impl OriginField {
@@ -124,30 +131,32 @@ impl OriginField {
             Self::LoginUser => "login_user",
             Self::LoginUid => "login_uid",
             Self::Agent => "agent",
-            Self::ContainerLabel(label) => {
-                // As cAdvisor calls them.
-                let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-                return format!("container_label_{}", label.chars().map(clean).collect::<String>()).into();
-            }
+            Self::Session => "session",
+            // As cAdvisor calls them.
+            Self::ContainerLabel(label) => return format!("container_label_{}", clean(label)).into(),
+            Self::Label(label) => return format!("label_{}", clean(label)).into(),
         };
         name.into()
     }
 
     /// The field of this name.
     fn parse<E: de::Error>(name: &str) -> Result<Self, E> {
-        match name.strip_prefix(CONTAINER_LABEL) {
-            Some(label) if label.is_empty() || label.len() > MAX_TEXT => {
-                Err(E::custom(format_args!("`{CONTAINER_LABEL}` takes the name of a label")))
+        let takes_a_label = |prefix| E::custom(format_args!("`{prefix}` takes the name of a label"));
+        match (name.strip_prefix(CONTAINER_LABEL), name.strip_prefix(LABEL)) {
+            (Some(label), _) if label.is_empty() || label.len() > MAX_TEXT => {
+                Err(takes_a_label(CONTAINER_LABEL))
             }
-            Some(label) => Ok(Self::ContainerLabel(label.to_owned())),
-            None => Self::deserialize(StrDeserializer::new(name)),
+            (Some(label), _) => Ok(Self::ContainerLabel(label.to_owned())),
+            (None, Some(label)) if is_label(label) => Ok(Self::Label(label.to_owned())),
+            (None, Some(_)) => Err(takes_a_label(LABEL)),
+            (None, None) => Self::deserialize(StrDeserializer::new(name)),
         }
     }
 
     /// Empty where it is not known.
     fn value<'a>(&self, origin: &'a Origin) -> Cow<'a, str> {
-        let Origin { process, cgroup, container, unit, slice, login, agent } = origin;
-        let (container, login) = (container.as_ref(), login.as_ref());
+        let Origin { process, cgroup, container, unit, slice, login, agent, session } = origin;
+        let (container, login, session) = (container.as_ref(), login.as_ref(), session.as_ref());
         let number = |uid: Option<u32>| uid.map(|uid| uid.to_string()).unwrap_or_default().into();
         let text = match self {
             Self::Pid => return process.pid.to_string().into(),
@@ -174,9 +183,16 @@ impl OriginField {
             Self::LoginUser => login.and_then(|it| it.user.as_deref()),
             Self::Agent => agent.as_ref().map(|it| it.name.as_str()),
             Self::ContainerLabel(label) => container.and_then(|it| it.labels.get(label)).map(String::as_str),
+            Self::Session => session.and_then(|it| it.name.as_deref()),
+            Self::Label(label) => session.and_then(|it| it.labels.get(label)).map(String::as_str),
         };
         text.unwrap_or_default().into()
     }
+}
+
+/// A text as the part of a label's name that it can be.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 /// One label of the metrics that say whose a call was, checked.
@@ -395,12 +411,13 @@ mod tests {
             ("login_user", "grace"),
             ("login_uid", "1001"),
             ("agent", "claude"),
+            ("session", "nightly/suite-3"),
+            ("label.data_id", "7"),
         ];
         for (name, value) in all {
             let label = parse(&format!("{name:?}")).unwrap().remove(0);
             assert_eq!(label.value(&full().origin).as_ref(), value);
-            let expected = if name.contains(':') { "container_label_example_org_team" } else { name };
-            assert_eq!(label.name(), expected);
+            assert_eq!(label.name(), name.replace([':', '.', '/'], "_"));
             assert_eq!(label.value(&bare().origin).as_ref(), if name == "pid" { "1" } else { "" });
         }
     }
@@ -423,6 +440,7 @@ mod tests {
             (r#""proces""#, &["proces", "`process`"][..]),
             (r#"{from = "pod_id"}"#, &["`pod_uid`"]),
             (r#"{from = "container_label:"}"#, &["name of a label"]),
+            (r#""label.a b""#, &["`label.`", "name of a label"]),
             (r#"{name = "x"}"#, &["from"]),
             (r#"{from = "user", nam = "x"}"#, &["nam", "name"]),
             (r#"{from = "user", name = "a b"}"#, &["a b", "letters"]),

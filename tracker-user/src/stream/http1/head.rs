@@ -14,7 +14,7 @@ use crate::stream::{RequestHead, ResponseHead, coding::Coding};
 
 /// Headers, beside those that have a field of their own, that are handed upstairs, and nothing else
 /// is: where a provider reports the model, the usage or the id outside the body, and a client which attempt it is.
-pub(in crate::stream) const KEPT_HEADERS: [&str; 16] = [
+pub(in crate::stream) const KEPT_HEADERS: [&str; 17] = [
     "amz-sdk-request",                              // which attempt it is: Amazon's SDKs
     "grpc-encoding",                                // how messages are compressed
     "grpc-status",                                  // in trailers, or in the head where nothing follows
@@ -28,6 +28,7 @@ pub(in crate::stream) const KEPT_HEADERS: [&str; 16] = [
     "x-amzn-errortype",                             // Bedrock
     "x-amzn-requestid",                             // Bedrock
     "x-generated-tokens",                           // TGI
+    "x-llm-tracker-labels",                         // what the client says that the call is for
     "x-ms-served-model",                            // Azure
     "x-prompt-tokens",                              // TGI
     "x-stainless-retry-count",                      // which attempt it is: OpenAI's and Anthropic's SDKs

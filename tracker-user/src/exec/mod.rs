@@ -1,0 +1,95 @@
+//! `llm-tracker exec`: a command, and what the LLM calls come to that it and all that it starts make.
+//!
+//! The command gets a session in its environment, and what it starts gets it from there; the daemon reads it.
+//! So nothing here needs a privilege, and a program that sets the variables itself has the same.
+
+mod child;
+
+use std::{
+    ffi::OsString,
+    path::Path,
+    process::{Command, ExitCode},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::attribution::{Session, SessionError};
+
+/// Arguments of `exec`.
+#[derive(Clone, Debug, Args)]
+pub struct ExecArgs {
+    /// What the session is called; one of the same name goes on. Within another session it has that one's name
+    /// before its own [default: the command's name and a number of its own].
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// A label of every call, to tell them apart by (`report --by label.KEY`); may be given again.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A label of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    key: String,
+    value: String,
+}
+
+impl FromStr for Label {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let (key, value) = text.split_once('=').ok_or_else(|| LabelError::Shape(text.to_owned()))?;
+        // As it would be told when all are together.
+        Session::default().label(key.to_owned(), value.to_owned())?;
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// What is no label.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// It has no `=`.
+    #[error("`{0}` is no label: write KEY=VALUE")]
+    Shape(String),
+    /// It cannot be one.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Runs the command; its exit status is this program's.
+///
+/// # Errors
+/// The session cannot be called that, or the machine has no random numbers.
+pub fn run(args: &ExecArgs) -> Result<ExitCode> {
+    let ExecArgs { session: name, labels, command } = args;
+    let mut session = Session::current();
+    let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::SUCCESS) };
+    let name = name.clone().map_or_else(|| name_for(program), Ok)?;
+    session.enter(&name)?;
+    for Label { key, value } in labels {
+        session.label(key.clone(), value.clone())?;
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).envs(session.variables());
+    let status = child::run(&mut command).unwrap_or_else(|error| {
+        eprintln!("llm-tracker: cannot run {}: {error}", program.display());
+        child::status_of(&error)
+    });
+    Ok(ExitCode::from(status))
+}
+
+/// A name that no other run has.
+fn name_for(program: &OsString) -> Result<String> {
+    let mut number = [0; 4];
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
+        .context("the machine has no random numbers")?;
+    let file = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+    let clean = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let file: String = file.chars().take(64).map(clean).collect();
+    Ok(format!("{file}-{:08x}", u32::from_be_bytes(number)))
+}
