@@ -13,6 +13,7 @@
 //! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
+pub mod api;
 pub mod bpf;
 pub mod call;
 pub mod cgroup;
