@@ -34,8 +34,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&settings),
-        Command::Report(args) => say(&report::report(args, settings.config.ledger.file.as_deref())?),
-        Command::Calls(args) => say(&report::calls(args, settings.config.ledger.file.as_deref())?),
+        Command::Report(args) => say(&report::report(args, &settings.config)?),
+        Command::Calls(args) => say(&report::calls(args, &settings.config)?),
         Command::Prices(args) => {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             say(&report::prices(args, &prices))

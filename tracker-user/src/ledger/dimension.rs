@@ -1,6 +1,10 @@
 //! What calls are told apart by, in questions to the ledger.
 
-use std::{borrow::Cow, fmt::Write as _, str::FromStr};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 use rusqlite::types::Value;
 
@@ -138,6 +142,13 @@ pub enum ConditionError {
     /// It has no `=`.
     #[error("`{0}` is no condition: write NAME=PATTERN or NAME!=PATTERN")]
     Shape(String),
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dimension, pattern, negated } = self;
+        write!(f, "{}{}={pattern}", dimension.name, if *negated { "!" } else { "" })
+    }
 }
 
 impl FromStr for Condition {

@@ -2,18 +2,21 @@
 
 mod moment;
 mod prices;
+mod source;
 mod table;
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::ledger::{Condition, Dimension, Group, Ledger, LedgerError, Report, Span, StoredCall};
+use crate::{
+    config::Config,
+    ledger::{Condition, Dimension, Group, Report, Span, StoredCall},
+};
 pub use moment::{Moment, NoMoment};
+use source::Source;
+pub use source::SourceError;
 use table::{Align, Table, count, seconds, share, usd};
 
 pub use prices::{PricesArgs, prices};
@@ -33,7 +36,9 @@ pub struct Which {
     /// Only calls of which this is so: NAME=PATTERN or NAME!=PATTERN, `*` is anything, nothing is no value.
     #[arg(long = "where", value_name = "CONDITION")]
     pub conditions: Vec<Condition>,
-    /// Read this ledger [default: that of the configuration, else /var/lib/llm-tracker/ledger.db].
+    /// Read this ledger. Without it the daemon is asked, which shows users their own calls, and root and its
+    /// group everybody's; where none runs, it is the ledger of the configuration that is read [default:
+    /// /var/lib/llm-tracker/ledger.db].
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// For programs: JSON.
@@ -66,13 +71,13 @@ pub struct CallsArgs {
     pub most: u32,
 }
 
-/// What `report` says. `configured` is the ledger of the configuration, if it has one.
+/// What `report` says.
 ///
 /// # Errors
-/// The ledger is not there or cannot be read.
-pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<String, LedgerError> {
-    let (file, ledger, span) = open(&args.which, configured)?;
-    let report = ledger.report(span, &args.by, &args.which.conditions)?;
+/// There is neither a daemon nor a ledger, or what there is does not answer.
+pub fn report(args: &ReportArgs, config: &Config) -> Result<String, SourceError> {
+    let (mut source, span) = open(&args.which, config)?;
+    let report = source.report(span, &args.by, &args.which.conditions)?;
     let names: Vec<&str> = args.by.iter().map(|dimension| dimension.name()).collect();
     if args.which.json {
         return Ok(format!("{:#}\n", as_json(&report, &names)));
@@ -81,18 +86,18 @@ pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<String, Le
         return Ok(as_csv(&report, &names));
     }
     if report.groups.is_empty() {
-        return Ok(nothing(span, &file, &args.which));
+        return Ok(nothing(span, &source, &args.which));
     }
     Ok(as_table(&report, &names).to_string())
 }
 
-/// What `calls` says. `configured` is the ledger of the configuration, if it has one.
+/// What `calls` says.
 ///
 /// # Errors
 /// As [`report`].
-pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<String, LedgerError> {
-    let (file, ledger, span) = open(&args.which, configured)?;
-    let calls = ledger.calls(span, &args.which.conditions, args.most)?;
+pub fn calls(args: &CallsArgs, config: &Config) -> Result<String, SourceError> {
+    let (mut source, span) = open(&args.which, config)?;
+    let calls = source.calls(span, &args.which.conditions, args.most)?;
     if args.which.json {
         let mut lines = String::new();
         for call in calls {
@@ -102,28 +107,26 @@ pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<String, Ledg
         return Ok(lines);
     }
     if calls.is_empty() {
-        return Ok(nothing(span, &file, &args.which));
+        return Ok(nothing(span, &source, &args.which));
     }
     Ok(list(&calls).to_string())
 }
 
-fn open(which: &Which, configured: Option<&Path>) -> Result<(PathBuf, Ledger, Span), LedgerError> {
-    let file = which.ledger.as_deref().or(configured).unwrap_or_else(|| Path::new(DEFAULT_LEDGER)).to_owned();
-    let ledger = Ledger::open(&file)?;
+fn open(which: &Which, config: &Config) -> Result<(Source, Span), SourceError> {
+    let source = Source::open(which.ledger.as_deref(), config)?;
     let now = jiff::Timestamp::now();
     let nanos = |moment: Moment| i64::try_from(moment.before(now).as_nanosecond()).unwrap_or(i64::MAX);
     let until = which.until.map_or(i64::MAX, nanos);
-    Ok((file, ledger, Span { from: nanos(which.since), until }))
+    Ok((source, Span { from: nanos(which.since), until }))
 }
 
 /// Why there is nothing to show.
-fn nothing(span: Span, file: &Path, which: &Which) -> String {
+fn nothing(span: Span, source: &Source, which: &Which) -> String {
     let from = jiff::Timestamp::from_nanosecond(span.from.into()).map(|at| format!("{at:.0}"));
     let conditions = if which.conditions.is_empty() { "" } else { " meets the conditions" };
     format!(
-        "No call since {}{conditions}, in {}. An earlier --since may find some.\n",
+        "No call since {}{conditions}, {source}. An earlier --since may find some.\n",
         from.unwrap_or_default(),
-        file.display()
     )
 }
 
