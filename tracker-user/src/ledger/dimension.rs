@@ -147,7 +147,7 @@ pub enum ConditionError {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dimension, pattern, negated } = self;
-        write!(f, "{}{}={pattern}", dimension.name, if *negated { "!" } else { "" })
+        write!(f, "{}{}={pattern}", dimension.name(), if *negated { "!" } else { "" })
     }
 }
 

@@ -15,11 +15,10 @@ use crate::{
     ledger::{Condition, Dimension, Group, Report, Span, StoredCall},
 };
 pub use moment::{Moment, NoMoment};
+pub use prices::{PricesArgs, prices};
 use source::Source;
 pub use source::SourceError;
 use table::{Align, Table, count, seconds, share, usd};
-
-pub use prices::{PricesArgs, prices};
 
 /// Where the packaged service keeps its ledger.
 pub const DEFAULT_LEDGER: &str = "/var/lib/llm-tracker/ledger.db";
