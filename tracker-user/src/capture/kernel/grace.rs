@@ -43,7 +43,7 @@ impl Grace {
 }
 
 fn serve(program: &Program, nowhere: &File, requests: &Receiver<()>) {
-    crate::capture::hurry();
+    crate::capture::try_to_hurry();
     let path = PathBuf::from(format!("/proc/self/fd/{}", nowhere.as_raw_fd()));
     while requests.recv().is_ok() {
         if let Err(error) = program.attach_nowhere(&path) {
