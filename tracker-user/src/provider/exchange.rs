@@ -6,7 +6,7 @@ use super::{
     Call, Usage, UsageSource,
     answer::Answer,
     body::{Body, Outcome},
-    catalog::{Catalog, Route},
+    catalog::{Catalog, Route, is_by_subscription},
     counted::Known,
     dialect::{Compiled, Dialect, Field, Framing, Wire},
     estimate::{self, Estimates, Output, Prompt},
@@ -43,6 +43,7 @@ pub(super) struct Exchange {
     pace: Pace,
     last_byte: Option<Timestamp>,
     retry: Option<u32>,
+    subscription: bool,
 }
 
 #[derive(Default)]
@@ -152,6 +153,7 @@ impl Exchange {
             pace: Pace::default(),
             last_byte: None,
             retry: retries::said(head),
+            subscription: is_by_subscription(head),
         }
     }
 
@@ -264,7 +266,20 @@ impl Exchange {
         // What can be asked for only once has been asked to be made before.
         let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
-        let Self { route, role, host, port, path, started, request, status, mut answer, pace, .. } = self;
+        let Self {
+            route,
+            role,
+            host,
+            port,
+            path,
+            started,
+            request,
+            status,
+            mut answer,
+            pace,
+            subscription,
+            ..
+        } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
         let measured = streaming && whole && !reasoned && usage.source == UsageSource::Reported;
         let per_token = pace.time_per_token(usage.output_tokens).filter(|_| measured);
@@ -288,7 +303,7 @@ impl Exchange {
             server_tool_calls: answer.tools.take_server(),
             service_tier: answer.service_tier.take(),
             cost: answer.cost,
-            subscription: false,
+            subscription,
             continued,
             retry,
             time_to_first_token_seconds: pace.time_to_first_token(started).filter(|_| streaming),
