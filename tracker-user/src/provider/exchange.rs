@@ -7,7 +7,7 @@ use super::{
     answer::Answer,
     body::{Body, Outcome},
     call,
-    catalog::{Catalog, Route},
+    catalog::{Catalog, Route, is_by_subscription},
     counted::Known,
     dialect::{Compiled, Dialect, Field, Framing, Wire},
     estimate::{self, Estimates, Output, Prompt},
@@ -45,6 +45,7 @@ pub(super) struct Exchange {
     last_byte: Option<Timestamp>,
     retry: Option<u32>,
     labels: Option<String>,
+    subscription: bool,
 }
 
 #[derive(Default)]
@@ -155,6 +156,7 @@ impl Exchange {
             last_byte: None,
             retry: retries::said(head),
             labels: header(&head.headers, call::LABELS).map(str::to_owned),
+            subscription: is_by_subscription(head),
         }
     }
 
@@ -268,7 +270,19 @@ impl Exchange {
         let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
         let Self {
-            route, role, host, port, path, started, request, status, mut answer, pace, labels, ..
+            route,
+            role,
+            host,
+            port,
+            path,
+            started,
+            request,
+            status,
+            mut answer,
+            pace,
+            labels,
+            subscription,
+            ..
         } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
         let measured = streaming && whole && !reasoned && usage.source == UsageSource::Reported;
@@ -293,7 +307,7 @@ impl Exchange {
             server_tool_calls: answer.tools.take_server(),
             service_tier: answer.service_tier.take(),
             cost: answer.cost,
-            subscription: false,
+            subscription,
             continued,
             retry,
             labels,

@@ -19,7 +19,7 @@ use turn::Turn;
 
 use super::{
     Call,
-    catalog::SocketRoute,
+    catalog::{SocketRoute, is_by_subscription},
     dialect::{self, IN_PROMPTS, RESPONSES},
     estimate::Estimates,
     json::{PathTable, Scanner},
@@ -108,6 +108,7 @@ struct Session {
     host: Option<String>,
     port: Option<u16>,
     path: String,
+    subscription: bool,
     /// Of the response that opened it: 101, or 200 over HTTP/2.
     status: Option<u16>,
     /// The model that the client asked for.
@@ -131,6 +132,7 @@ impl Conversation {
             host: head.host.clone(),
             port: head.port,
             path: head.path.clone(),
+            subscription: is_by_subscription(head),
             status: None,
             model: None,
             served: None,
