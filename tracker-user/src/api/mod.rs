@@ -11,7 +11,7 @@ mod query;
 mod reader;
 mod wire;
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{Either, Empty, Full};
@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::{
     ledger::{Condition, Dimension, Span},
+    live::Live,
     report::Moment,
 };
 pub use access::{Access, Peer, UnknownGroup, Viewer};
@@ -45,9 +46,6 @@ const MAX_DIMENSIONS: usize = 8;
 
 /// A body: whole, or as it happens.
 pub type Body = Either<Full<Bytes>, Empty<Bytes>>;
-
-/// What is live, as far as somebody may see it.
-pub type Snapshot = Box<dyn Fn(Viewer) -> serde_json::Result<serde_json::Value> + Send + Sync>;
 
 /// What is answered where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +83,7 @@ const ROUTES: &[Route] = &[
 pub struct Api {
     access: Access,
     ledger: Option<Reader>,
-    live: Option<Snapshot>,
+    live: Option<Arc<Live>>,
 }
 
 impl Api {
@@ -101,10 +99,10 @@ impl Api {
         Self { ledger: Some(Reader::new(file)), ..self }
     }
 
-    /// The same with what runs now (`/api/v1/live`). It is asked for often, and must not wait for anything.
+    /// The same with what runs now (`/api/v1/live`).
     #[must_use]
-    pub fn with_live(self, snapshot: Snapshot) -> Self {
-        Self { live: Some(snapshot), ..self }
+    pub fn with_live(self, live: Arc<Live>) -> Self {
+        Self { live: Some(live), ..self }
     }
 
     /// Answers a `GET` of something under [`PREFIX`].
@@ -182,9 +180,8 @@ impl Api {
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {
-        let snapshot = self.live.as_ref().ok_or_else(Problem::not_found)?;
-        let snapshot = snapshot(viewer).map_err(|error| failed(&error))?;
-        to_json(&snapshot).map(Bytes::from)
+        let live = self.live.as_ref().ok_or_else(Problem::not_found)?;
+        to_json(&live.snapshot(|owner| viewer.sees(owner))).map(Bytes::from)
     }
 }
 

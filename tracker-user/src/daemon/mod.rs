@@ -43,6 +43,7 @@ use crate::{
         ApiSocket, HttpConfig, HttpServer, OtlpSink, Pages, PrometheusConfig, PrometheusSink, Readiness,
         Sample, Sink, WebConfig,
     },
+    live::Live,
     log::{Log, Suppressed},
     pricing::Prices,
     privileges,
@@ -52,7 +53,7 @@ use files::Files;
 use lifecycle::Watchdog;
 use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
-use reload::{Live, Reload};
+use reload::Reload;
 use self_metrics::Status;
 
 /// The kernel side, built by `cargo xtask build`.
@@ -135,10 +136,10 @@ fn api_socket(config: &ApiConfig) -> Option<ApiSocket> {
 }
 
 /// The local API.
-fn api(config: &Config) -> Api {
+fn api(config: &Config, live: Arc<Live>) -> Api {
     let access = config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group);
     let access = access.inspect_err(|error| tracing::warn!("{error}"));
-    let api = Api::new(access.unwrap_or_default());
+    let api = Api::new(access.unwrap_or_default()).with_live(live);
     match &config.ledger.file {
         Some(file) => api.with_ledger(file.clone()),
         None => api,
@@ -208,6 +209,9 @@ async fn serve(
     let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
     sinks.extend(files.sinks(&prometheus));
 
+    let live = Arc::new(Live::new());
+    sinks.push(live.clone());
+
     let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
     if let Some(otlp) = &otlp {
         sinks.push(otlp.clone());
@@ -263,7 +267,8 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, prices, log } };
+    let mut reload =
+        Reload { sources, running: settings, live: reload::Live { catalog, filters, prices, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,
@@ -271,6 +276,7 @@ async fn serve(
         connections,
         messages,
         pipeline,
+        live: Arc::clone(&live),
         status: Arc::clone(&status),
         discovery: Arc::clone(&running),
         watchdog: Watchdog::new(),
@@ -303,7 +309,7 @@ async fn serve(
     tracing::info!("{watching}");
     lifecycle::ready(&watching);
     let (http_stop, http_stopped) = oneshot::channel::<()>();
-    let pages = Pages { metrics: prometheus, ready: ready.clone(), api: api(&config) };
+    let pages = Pages { metrics: prometheus, ready: ready.clone(), api: api(&config, live) };
     let http = tokio::spawn(http.serve(pages, async {
         // An error means that the sender is gone, which is the same message.
         let _ = http_stopped.await;
@@ -375,6 +381,7 @@ struct Work {
     connections: Connections,
     messages: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
+    live: Arc<Live>,
     status: Arc<Mutex<Status>>,
     /// Absent until it has looked around, and after it was stopped.
     discovery: Arc<Mutex<Option<discovery::Handle>>>,
@@ -394,6 +401,7 @@ impl Work {
                 _ = &mut stop => break,
                 _ = tick.tick() => {
                     self.pipeline.tick(clock::now());
+                    self.live.observe(clock::now(), |out| self.pipeline.in_flight(out));
                     self.publish();
                     self.prove();
                     self.watchdog.feed();

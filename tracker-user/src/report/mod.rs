@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use crate::ledger::{Condition, Dimension, Group, Ledger, LedgerError, Report, Span, StoredCall};
 pub use moment::{Moment, NoMoment};
-use table::{Align, Table, count, seconds, share, usd};
+use table::{Align, Table};
+pub(crate) use table::{count, seconds, share, usd};
 
 pub use prices::{PricesArgs, prices};
 
