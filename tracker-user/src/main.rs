@@ -9,7 +9,7 @@ use llm_tracker::{
     config::{LogLevel, Source},
     daemon, doctor, exec, generate, log,
     pricing::Prices,
-    report,
+    report, top,
 };
 
 fn main() -> ExitCode {
@@ -41,6 +41,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             say(&report::prices(args, &prices))
         }
         Command::Exec(args) => exec::run(args),
+        Command::Top(args) => say(&top::run(args, &settings.config)?),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

@@ -15,6 +15,7 @@ use super::{
     grpc,
     json::{Hit, Scanner, Value},
     pace::{ChunkTimes, Pace},
+    progress::Progress,
     retries::{self, Retries},
     wire_text,
 };
@@ -211,6 +212,31 @@ impl Exchange {
         if self.answer.content {
             self.pace.content(self.answer.chunks - chunks, at);
         }
+    }
+
+    /// How far it has come; `None` where it is not known to be a call, or is one that was begun before.
+    pub(super) fn progress(&mut self, compiled: &Compiled) -> Option<Progress<'_>> {
+        if self.route.poll || !self.route.certain && !self.is_plausible(compiled) {
+            return None;
+        }
+        let failed = self.status.is_some_and(|status| status >= 400);
+        let streaming = self.body.streams(compiled.dialect, self.lines, failed);
+        let reported = self.answer.usage(compiled.dialect, self.route.quirks, false).output_tokens;
+        let counted = self.answer.output.as_mut().filter(|_| reported.is_none()).and_then(Output::so_far);
+        let Self { route, role, host, started, request, status, pace, .. } = self;
+        Some(Progress {
+            started: *started,
+            provider: route.provider,
+            operation: route.operation,
+            model: request.model.as_deref().or(route.model.as_deref()),
+            server_address: host.as_deref(),
+            role: *role,
+            streaming,
+            status: *status,
+            first_token: pace.first().filter(|_| streaming),
+            output_tokens: reported.or(counted),
+            usage_source: Progress::source(reported, counted),
+        })
     }
 
     /// The exchange is over. `None` when it was no call after all, or one that has been counted.

@@ -18,7 +18,8 @@ pub use moment::{Moment, NoMoment};
 pub use prices::{PricesArgs, prices};
 use source::Source;
 pub use source::SourceError;
-use table::{Align, Table, count, seconds, share, usd};
+use table::{Align, Table};
+pub(crate) use table::{count, seconds, share, usd};
 
 /// Where the packaged service keeps its ledger.
 pub const DEFAULT_LEDGER: &str = "/var/lib/llm-tracker/ledger.db";
