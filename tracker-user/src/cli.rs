@@ -12,6 +12,7 @@ use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
     exec::ExecArgs,
     report::{CallsArgs, ExportArgs, PricesArgs, ReportArgs, SessionArgs},
+    top::TopArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -52,6 +53,13 @@ Examples:
   llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
   llm-tracker prices gpt-5 --provider azure.ai.openai
   llm-tracker prices --json                             all prices";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  llm-tracker top                          q quits, the line at the bottom has the other keys
+  llm-tracker top --by model --order cost
+  llm-tracker top --once                   print it, as is done in a pipe
+  llm-tracker top --json | jq '.totals'";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -94,6 +102,9 @@ pub enum Command {
     /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// Show what runs now and in the last minutes: streams in flight, rates, spending.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -9,7 +9,7 @@ use llm_tracker::{
     config::{LogLevel, Source},
     daemon, doctor, exec, generate, log,
     pricing::Prices,
-    report,
+    report, top,
 };
 
 fn main() -> ExitCode {
@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             say(&report::prices(args, &prices))
         }
+        Command::Top(args) => say(&top::run(args, &settings.config)?),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

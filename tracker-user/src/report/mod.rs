@@ -25,7 +25,8 @@ pub use session::{SessionArgs, SessionReportError, session};
 pub use shapes::Format;
 use source::Source;
 pub use source::SourceError;
-use table::{Align, Table, count, seconds, share, usd};
+use table::{Align, Table};
+pub(crate) use table::{count, seconds, share, usd};
 
 pub use prices::{PricesArgs, prices};
 
