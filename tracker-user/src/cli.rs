@@ -11,7 +11,8 @@ use toml::Value;
 use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
     exec::ExecArgs,
-    report::{CallsArgs, PricesArgs, ReportArgs},
+    report::{CallsArgs, ExportArgs, PricesArgs, ReportArgs, SessionArgs},
+    top::TopArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -32,11 +33,11 @@ Examples:
   llm-tracker report --by agent --where 'provider=anthropic' --where 'agent!='
   llm-tracker report --since 2026-01-01 --until 2026-02-01 --by container --csv";
 
-const PRICES_EXAMPLES: &str = "\
+const EXPORT_EXAMPLES: &str = "\
 Examples:
-  llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
-  llm-tracker prices gpt-5 --provider azure.ai.openai
-  llm-tracker prices --json                             all prices";
+  llm-tracker export --format open-strix --since 7d > events.jsonl
+  llm-tracker export --format agentopt --where session=nightly
+  llm-tracker export --format otel-json --where agent=claude";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -46,6 +47,19 @@ Examples:
 
 The command gets LLM_TRACKER_SESSION and LLM_TRACKER_LABELS (suite=web,data_id=7) in its environment. Programs that
 start others can set them, too, for each of them. The exit status is the command's.";
+
+const PRICES_EXAMPLES: &str = "\
+Examples:
+  llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
+  llm-tracker prices gpt-5 --provider azure.ai.openai
+  llm-tracker prices --json                             all prices";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  llm-tracker top                          q quits, the line at the bottom has the other keys
+  llm-tracker top --by model --order cost
+  llm-tracker top --once                   print it, as is done in a pipe
+  llm-tracker top --json | jq '.totals'";
 
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
@@ -80,9 +94,17 @@ pub enum Command {
     /// Show what tokens cost, and whose prices these are.
     #[command(after_help = PRICES_EXAMPLES)]
     Prices(PricesArgs),
+    /// Show what one session has used, and its calls one by one.
+    Session(SessionArgs),
+    /// Write calls in the shapes of other trackers, one JSON object a line.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// Show what runs now and in the last minutes: streams in flight, rates, spending.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -9,7 +9,7 @@ use llm_tracker::{
     config::{LogLevel, Source},
     daemon, doctor, exec, generate, log,
     pricing::Prices,
-    report,
+    report, top,
 };
 
 fn main() -> ExitCode {
@@ -36,11 +36,16 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Doctor => doctor::run(&settings),
         Command::Report(args) => say(&report::report(args, &settings.config)?),
         Command::Calls(args) => say(&report::calls(args, &settings.config)?),
+        Command::Session(args) => say(&report::session(args, &settings.config)?),
+        Command::Export(args) => {
+            report::export(args, &settings.config, std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Exec(args) => exec::run(args, &settings.config),
         Command::Prices(args) => {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             say(&report::prices(args, &prices))
         }
-        Command::Exec(args) => exec::run(args),
+        Command::Top(args) => say(&top::run(args, &settings.config)?),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
         Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),

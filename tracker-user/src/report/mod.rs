@@ -1,7 +1,11 @@
-//! `llm-tracker report` and `llm-tracker calls`: answers from the ledger, at the prompt.
+//! `llm-tracker report`, `calls`, `session` and `export`: answers from the ledger, at the prompt.
 
+mod export;
+mod fields;
 mod moment;
 mod prices;
+mod session;
+mod shapes;
 mod source;
 mod table;
 
@@ -14,11 +18,17 @@ use crate::{
     config::Config,
     ledger::{Condition, Dimension, Group, Report, Span, StoredCall},
 };
+pub use export::{ExportArgs, export};
 pub use moment::{Moment, NoMoment};
-pub use prices::{PricesArgs, prices};
+pub(crate) use session::Used;
+pub use session::{SessionArgs, SessionReportError, session};
+pub use shapes::Format;
 use source::Source;
 pub use source::SourceError;
-use table::{Align, Table, count, seconds, share, usd};
+use table::{Align, Table};
+pub(crate) use table::{count, seconds, share, usd};
+
+pub use prices::{PricesArgs, prices};
 
 /// Where the packaged service keeps its ledger.
 pub const DEFAULT_LEDGER: &str = "/var/lib/llm-tracker/ledger.db";

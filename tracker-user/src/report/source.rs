@@ -7,10 +7,13 @@ use std::{
 
 use super::DEFAULT_LEDGER;
 use crate::{
-    api::{Client, ClientError},
+    api::{Calls, Client, ClientError},
     config::Config,
     ledger::{Condition, Dimension, Ledger, LedgerError, Report, Span, StoredCall},
 };
+
+/// How long the daemon may take to store what has happened, seconds.
+const SETTLE: u32 = 10;
 
 /// A daemon that runs, or a file.
 #[derive(Debug)]
@@ -42,6 +45,15 @@ impl Source {
         let configured = config.ledger.file.as_deref();
         let file = file.or(configured).unwrap_or_else(|| Path::new(DEFAULT_LEDGER));
         Ok(Self::File(file.to_owned(), Ledger::open(file)?))
+    }
+
+    /// The daemon, asked to wait until all that has happened is stored; whether it is.
+    pub(super) fn settled(config: &Config) -> Result<(Self, bool), SourceError> {
+        let socket = config.api.socket().ok_or_else(|| ClientError::NoDaemon(config.api.socket.clone()))?;
+        let mut client = Client::connect(socket)?;
+        let parameters = [("settle", SETTLE.to_string()), ("limit", "1".to_owned())];
+        let Calls { settled, .. } = client.get("/api/v1/calls", &parameters)?;
+        Ok((Self::Daemon(client), settled == Some(true)))
     }
 
     pub(super) fn report(

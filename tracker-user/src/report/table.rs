@@ -52,7 +52,7 @@ impl fmt::Display for Table {
 }
 
 /// `1,234,567`
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -65,17 +65,17 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A part of a whole in per cent; `0` where it is none.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if part == 0 { "0".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64) }
 }
 
 /// Dollars: cents, and more digits where there are only fractions of them.
-pub(super) fn usd(dollars: f64) -> String {
+pub(crate) fn usd(dollars: f64) -> String {
     if dollars >= 0.1 || dollars == 0.0 { format!("${dollars:.2}") } else { format!("${dollars:.6}") }
 }
 
 /// A time in the unit that fits.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {
         ..0.9995 => format!("{:.0} ms", seconds * 1e3),
         ..100.0 => format!("{seconds:.1} s"),
