@@ -22,7 +22,7 @@ use hyper::{
 use serde::Serialize;
 
 use crate::{
-    ledger::{Condition, Dimension, Span},
+    ledger::{Answer, Condition, Dimension, Span},
     report::Moment,
 };
 pub use access::{Access, Peer, UnknownGroup, Viewer};
@@ -168,17 +168,12 @@ impl Api {
     async fn report(&self, query: &Query, viewer: Viewer) -> Result<Bytes, Problem> {
         let (span, conditions) = (span(query)?, conditions(query)?);
         let by = dimensions(query)?;
-        let names = by.iter().map(|dimension| dimension.name().to_owned()).collect();
-        let question = move |ledger: &crate::ledger::Ledger| ledger.report(span, &by, &conditions);
-        let (report, turn) = self.ledger()?.ask(viewer, question).await?;
-        let answer = Report {
-            since: rfc3339(report.span.from),
-            until: rfc3339(report.span.until),
-            by: names,
-            groups: report.groups,
-            settled: None,
+        let question = move |ledger: &crate::ledger::Ledger| {
+            let report = ledger.report(span, &by, &conditions)?;
+            Ok(Answer::new(&by, &report))
         };
-        reader::json(&answer, turn)
+        let (answer, turn) = self.ledger()?.ask(viewer, question).await?;
+        reader::json(&Report { answer, settled: None }, turn)
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {
@@ -186,10 +181,6 @@ impl Api {
         let snapshot = snapshot(viewer).map_err(|error| failed(&error))?;
         to_json(&snapshot).map(Bytes::from)
     }
-}
-
-fn rfc3339(nanos: i64) -> String {
-    jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default().to_string()
 }
 
 /// What `since` and `until` say; the last day by default.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    ledger::{Group, Store},
+    ledger::{Store, Totals},
     record::{
         Record,
         tests::{bare, full},
@@ -90,9 +90,9 @@ fn what_is_sent_is_described() {
     let call = crate::record::line::fields(&record).unwrap();
     let undescribed: Vec<_> = call.keys().filter(|name| !described("Call").contains(*name)).collect();
     assert!(undescribed.is_empty(), "openapi.yaml has not these of a call: {undescribed:?}");
-    let group = serde_json::to_value(Group::default()).unwrap();
-    let fields: BTreeSet<_> = group.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(fields, described("Group"));
+    let totals = serde_json::to_value(Totals::default()).unwrap();
+    let fields: BTreeSet<_> = totals.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields, described("Totals"));
     let names = description["components"]["schemas"]["Dimension"]["anyOf"][0]["enum"].as_array().unwrap();
     let names: Vec<_> = names.iter().filter_map(Value::as_str).collect();
     assert_eq!(names, Dimension::names().collect::<Vec<_>>());

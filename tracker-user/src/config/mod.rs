@@ -4,7 +4,6 @@
 //! A setting is a field of [`Config`] or of one of its sections, and nothing else: [`Settings`] finds the
 //! keys, their variables and where each value came from by itself.
 
-mod hint;
 mod settings;
 mod show;
 #[cfg(test)]
