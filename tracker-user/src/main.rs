@@ -38,7 +38,6 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         settings.config.log.level = LogLevel::Warn;
     }
     let log = log::start(settings.config.log);
-    let ledger = settings.config.ledger.file.as_deref();
     match &cli.command {
         Command::Run(args) if args.check_config => {
             daemon::check(&settings.config)?;
@@ -46,8 +45,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Run(_) => daemon::run(sources, settings, log)?,
         Command::Doctor => return doctor::run(&settings),
-        Command::Report(args) => report::report(args, ledger)?,
-        Command::Calls(args) => report::calls(args, ledger)?,
+        Command::Report(args) => report::report(args, &settings.config)?,
+        Command::Calls(args) => report::calls(args, &settings.config)?,
         Command::Prices(args) => {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             terminal::show(&report::prices(args, &prices, terminal::width()))?;

@@ -6,29 +6,36 @@
 //! thread or hold up the pipeline.
 
 mod access;
+mod client;
 mod problem;
 mod query;
 mod reader;
+mod settle;
+mod stream;
 mod wire;
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{Either, Empty, Full};
+use http_body_util::{Either, Full};
 use hyper::{
-    Request, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue},
+    Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue},
 };
 use serde::Serialize;
 
 use crate::{
-    ledger::{Answer, Condition, Dimension, Span},
+    ledger::{Answer, Condition, Dimension, Ledger, Span},
     report::Moment,
 };
 pub use access::{Access, Peer, UnknownGroup, Viewer};
+pub use client::{Client, ClientError};
 pub use problem::{PROBLEM_JSON, Problem};
 use query::Query;
 use reader::Reader;
+pub(crate) use settle::Asked;
+pub use settle::Settle;
+pub use stream::{CallStream, Events};
 use wire::Cursor;
 pub use wire::{Calls, Report};
 
@@ -40,11 +47,13 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 const CALLS: (u32, u32) = (50, 500);
 /// Bytes of the calls of one answer, about.
 const CALLS_BYTES: usize = 512 << 10;
+/// The longest that a question may wait for what has happened, seconds.
+const MAX_SETTLE: u32 = 30;
 /// What calls are told apart by, at most.
 const MAX_DIMENSIONS: usize = 8;
 
 /// A body: whole, or as it happens.
-pub type Body = Either<Full<Bytes>, Empty<Bytes>>;
+pub type Body = Either<Full<Bytes>, Events>;
 
 /// What is live, as far as somebody may see it.
 pub type Snapshot = Box<dyn Fn(Viewer) -> serde_json::Result<serde_json::Value> + Send + Sync>;
@@ -54,6 +63,7 @@ pub type Snapshot = Box<dyn Fn(Viewer) -> serde_json::Result<serde_json::Value> 
 enum Endpoint {
     Calls,
     Report,
+    Stream,
     Live,
     Description,
 }
@@ -70,13 +80,14 @@ const ROUTES: &[Route] = &[
     Route {
         path: "/api/v1/calls",
         endpoint: Endpoint::Calls,
-        parameters: &["since", "until", "where", "limit", "before"],
+        parameters: &["since", "until", "where", "limit", "before", "settle"],
     },
     Route {
         path: "/api/v1/report",
         endpoint: Endpoint::Report,
-        parameters: &["since", "until", "where", "by"],
+        parameters: &["since", "until", "where", "by", "settle"],
     },
+    Route { path: "/api/v1/stream", endpoint: Endpoint::Stream, parameters: &[] },
     Route { path: "/api/v1/live", endpoint: Endpoint::Live, parameters: &[] },
     Route { path: "/api/v1/openapi.yaml", endpoint: Endpoint::Description, parameters: &[] },
 ];
@@ -85,14 +96,16 @@ const ROUTES: &[Route] = &[
 pub struct Api {
     access: Access,
     ledger: Option<Reader>,
+    settle: Option<Settle>,
+    stream: CallStream,
     live: Option<Snapshot>,
 }
 
 impl Api {
     /// One that says what it is, and nothing of calls yet.
     #[must_use]
-    pub const fn new(access: Access) -> Self {
-        Self { access, ledger: None, live: None }
+    pub fn new(access: Access) -> Self {
+        Self { access, ledger: None, settle: None, stream: CallStream::default(), live: None }
     }
 
     /// The same with the calls that are stored in this file.
@@ -101,10 +114,27 @@ impl Api {
         Self { ledger: Some(Reader::new(file)), ..self }
     }
 
+    /// The same with a way to wait until that has all that has happened.
+    #[must_use]
+    pub fn with_settle(self, settle: Settle) -> Self {
+        Self { settle: Some(settle), ..self }
+    }
+
+    /// The same with calls as they happen.
+    #[must_use]
+    pub fn with_stream(self, stream: CallStream) -> Self {
+        Self { stream, ..self }
+    }
+
     /// The same with what runs now (`/api/v1/live`). It is asked for often, and must not wait for anything.
     #[must_use]
     pub fn with_live(self, snapshot: Snapshot) -> Self {
         Self { live: Some(snapshot), ..self }
+    }
+
+    /// Ends the answers that have no end of their own.
+    pub(crate) fn stop(&self) {
+        self.stream.close();
     }
 
     /// Answers a `GET` of something under [`PREFIX`].
@@ -128,8 +158,23 @@ impl Api {
         match route.endpoint {
             Endpoint::Calls => self.calls(&query, viewer).await.map(whole),
             Endpoint::Report => self.report(&query, viewer).await.map(whole),
+            // A stream has no length; there is nothing to be said of one that is not sent.
+            Endpoint::Stream if request.method() == Method::HEAD => {
+                Ok(event_stream(Either::Left(Full::default())))
+            }
+            Endpoint::Stream => self.stream.open(viewer).map(Either::Right).map(event_stream),
             Endpoint::Live => self.live(viewer).map(whole),
             Endpoint::Description => Err(Problem::not_found()),
+        }
+    }
+
+    /// Waits as `settle` says; whether all that had happened is in the ledger then.
+    async fn settle(&self, query: &Query) -> Result<Option<bool>, Problem> {
+        let Some(seconds) = query.number("settle", 1..=MAX_SETTLE)? else { return Ok(None) };
+        let patience = Duration::from_secs(seconds.into());
+        match &self.settle {
+            Some(settle) => Ok(Some(settle.settled(patience).await)),
+            None => Ok(Some(false)),
         }
     }
 
@@ -147,7 +192,8 @@ impl Api {
         let (span, conditions) = (span(query)?, conditions(query)?);
         let most = query.number("limit", 1..=CALLS.1)?.unwrap_or(CALLS.0);
         let before = query.one::<Cursor>("before")?.map(|cursor| cursor.0);
-        let question = move |ledger: &crate::ledger::Ledger| ledger.page(span, &conditions, most, before);
+        let settled = self.settle(query).await?;
+        let question = move |ledger: &Ledger| ledger.page(span, &conditions, most, before);
         let (page, turn) = self.ledger()?.ask(viewer, question).await?;
         let mut bytes = 0_usize;
         // The latest of them, as far as there is room; one in any case.
@@ -161,19 +207,20 @@ impl Api {
         let kept = page.calls.into_iter().skip(left_out);
         let (positions, calls): (Vec<_>, Vec<_>) = kept.unzip();
         let earlier = positions.first().filter(|_| page.earlier || left_out > 0);
-        let answer = Calls { calls, before: earlier.map(|at| Cursor(*at).to_string()), settled: None };
+        let answer = Calls { calls, before: earlier.map(|at| Cursor(*at).to_string()), settled };
         reader::json(&answer, turn)
     }
 
     async fn report(&self, query: &Query, viewer: Viewer) -> Result<Bytes, Problem> {
         let (span, conditions) = (span(query)?, conditions(query)?);
         let by = dimensions(query)?;
-        let question = move |ledger: &crate::ledger::Ledger| {
+        let settled = self.settle(query).await?;
+        let question = move |ledger: &Ledger| {
             let report = ledger.report(span, &by, &conditions)?;
             Ok(Answer::new(&by, &report))
         };
         let (answer, turn) = self.ledger()?.ask(viewer, question).await?;
-        reader::json(&Report { answer, settled: None }, turn)
+        reader::json(&Report { answer, settled }, turn)
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {
@@ -183,11 +230,15 @@ impl Api {
     }
 }
 
+fn rfc3339(nanos: i64) -> String {
+    jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default().to_string()
+}
+
 /// What `since` and `until` say; the last day by default.
 fn span(query: &Query) -> Result<Span, Problem> {
     let now = jiff::Timestamp::now();
     let nanos = |moment: Moment| i64::try_from(moment.before(now).as_nanosecond().max(0)).unwrap_or(i64::MAX);
-    let day = Moment::Age(std::time::Duration::from_secs(86_400));
+    let day = Moment::Age(Duration::from_secs(86_400));
     let until = query.one("until")?.map_or_else(|| nanos(Moment::At(now)), nanos);
     Ok(Span { from: nanos(query.one("since")?.unwrap_or(day)), until })
 }
@@ -214,6 +265,16 @@ fn failed(error: &serde_json::Error) -> Problem {
 
 fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(answer).map_err(|error| failed(&error))
+}
+
+/// An answer that comes bit by bit. It ends its connection: nobody asks for more behind it.
+fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(stream::EVENT_STREAM));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// An answer that is there.

@@ -179,6 +179,24 @@ async fn what_cannot_be_answered_is_a_problem() {
 }
 
 #[tokio::test]
+async fn a_client_understands_what_is_sent() {
+    let (_folder, api) = api_with_calls();
+    let peer = of_viewer(Viewer::All);
+    let (_, _, body) = ask(&api, &peer, "/api/v1/report?by=model&settle=1").await;
+    let report: Report = serde_json::from_value(body).unwrap();
+    // Nothing tells it when what had happened is there.
+    assert_eq!(report.settled, Some(false));
+    let [known, unknown] = report.answer.groups.as_slice() else { panic!("{report:?}") };
+    assert_eq!((known.totals.calls, known.totals.input_tokens), (2, Some(200)));
+    assert_eq!(known.by["model"], full().call.response_model);
+    assert!(known.totals.duration_seconds_p50.is_some());
+    assert!(unknown.totals.time_to_first_token_seconds_p50.is_none());
+    let (_, _, body) = ask(&api, &peer, "/api/v1/calls").await;
+    let calls: Calls = serde_json::from_value(body).unwrap();
+    assert_eq!((calls.calls.len(), calls.before, calls.settled), (3, None, None));
+}
+
+#[tokio::test]
 async fn what_runs_now_is_shown_as_far_as_it_may_be() {
     let snapshot: Snapshot = Box::new(|viewer| Ok(serde_json::json!({ "all": viewer == Viewer::All })));
     let api = Api::new(Access::default()).with_live(snapshot);

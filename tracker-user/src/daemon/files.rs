@@ -58,6 +58,11 @@ impl Files {
         sinks
     }
 
+    /// The ledger, if there is one.
+    pub(super) const fn ledger(&self) -> Option<&Arc<LedgerSink>> {
+        self.ledger.as_ref()
+    }
+
     /// Opens the event log anew, by its name.
     pub(super) fn reopen(&self) {
         if let Some(events) = &self.events {

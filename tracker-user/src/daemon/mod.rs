@@ -11,6 +11,7 @@ mod pipeline;
 mod proof;
 mod reload;
 mod self_metrics;
+mod settling;
 mod unknown;
 mod verdict;
 
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{Access, Api},
+    api::{Access, Api, Asked, CallStream, Settle},
     attribution::{self, Agents, Attribution, Filters},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
@@ -54,6 +55,7 @@ use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
 use reload::{Live, Reload};
 use self_metrics::Status;
+use settling::Settling;
 
 /// The kernel side, built by `cargo xtask build`.
 pub static KERNEL_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/llm-tracker.bpf.o"));
@@ -134,14 +136,17 @@ fn api_socket(config: &ApiConfig) -> Option<ApiSocket> {
     bound.inspect_err(|error| tracing::warn!("{error}")).ok()
 }
 
-/// The local API.
-fn api(config: &Config) -> Api {
+/// The local API, and who asks the pipeline on its behalf.
+fn api(config: &Config, files: &Files, stream: CallStream) -> (Api, mpsc::Receiver<Asked>) {
     let access = config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group);
     let access = access.inspect_err(|error| tracing::warn!("{error}"));
-    let api = Api::new(access.unwrap_or_default());
-    match &config.ledger.file {
-        Some(file) => api.with_ledger(file.clone()),
-        None => api,
+    let api = Api::new(access.unwrap_or_default()).with_stream(stream);
+    match config.ledger.file.clone().zip(files.ledger().cloned()) {
+        Some((file, ledger)) => {
+            let (settle, asked) = Settle::new(ledger);
+            (api.with_ledger(file).with_settle(settle), asked)
+        }
+        None => (api, mpsc::channel(1).1),
     }
 }
 
@@ -208,6 +213,14 @@ async fn serve(
     let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
     sinks.extend(files.sinks(&prometheus));
 
+    let stream = CallStream::default();
+    sinks.push(Arc::new(stream.clone()));
+    prometheus.add_source(Arc::new({
+        let stream = stream.clone();
+        move || stream.samples()
+    }));
+    let (api, asked) = api(&config, &files, stream);
+
     let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
     if let Some(otlp) = &otlp {
         sinks.push(otlp.clone());
@@ -268,6 +281,7 @@ async fn serve(
     let work = Work {
         ring,
         notices,
+        settling: Settling::new(asked),
         connections,
         messages,
         pipeline,
@@ -303,7 +317,7 @@ async fn serve(
     tracing::info!("{watching}");
     lifecycle::ready(&watching);
     let (http_stop, http_stopped) = oneshot::channel::<()>();
-    let pages = Pages { metrics: prometheus, ready: ready.clone(), api: api(&config) };
+    let pages = Pages { metrics: prometheus, ready: ready.clone(), api };
     let http = tokio::spawn(http.serve(pages, async {
         // An error means that the sender is gone, which is the same message.
         let _ = http_stopped.await;
@@ -372,6 +386,7 @@ impl Stop {
 struct Work {
     ring: Ring,
     notices: mpsc::Receiver<u32>,
+    settling: Settling,
     connections: Connections,
     messages: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
@@ -411,6 +426,11 @@ impl Work {
                     }
                 }
                 Some(pid) = self.notices.recv() => self.pipeline.observe(pid),
+                () = self.settling.due() => {
+                    let is_empty = self.drain(&mut gone) < BATCH;
+                    self.pipeline.tick(clock::now());
+                    self.settling.look(is_empty, &self.pipeline);
+                }
                 ready = self.ring.wait() => {
                     ready.context("the ring buffer cannot be waited for")?;
                     self.drain(&mut gone);

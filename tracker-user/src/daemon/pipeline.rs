@@ -215,6 +215,18 @@ impl<V: SetVerdict> Pipeline<V> {
         self.release(now, 0);
     }
 
+    /// Whether nothing waits any more of what had come by then.
+    pub(crate) fn is_settled(&self, by: Timestamp) -> bool {
+        let waits_still = |connection| match self.connections.get(connection) {
+            Some(Tracked::Followed(followed)) => {
+                followed.stream.waits_since().is_some_and(|since| since.0 <= by.0)
+            }
+            _ => false,
+        };
+        self.waiting.front().is_none_or(|(since, _)| since.0 > by.0)
+            && !self.early.iter().any(|(_, connection)| waits_still(connection))
+    }
+
     /// What traffic has said about plans since the last time.
     pub(crate) fn take_proofs(&mut self) -> Vec<(PlanId, Proof)> {
         self.prover.take()

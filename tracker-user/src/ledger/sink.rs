@@ -159,6 +159,18 @@ impl LedgerSink {
         }
     }
 
+    /// Calls that it has taken so far, in their order.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Acquire)
+    }
+
+    /// How many of them, the first ones, are stored.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.shared.stored.load(Ordering::Acquire)
+    }
+
     /// What became of the calls so far, for the metrics page.
     #[must_use]
     pub fn samples(&self) -> Vec<Sample> {
@@ -181,7 +193,7 @@ impl Sink for LedgerSink {
         let sent = calls.as_ref().map(|calls| calls.try_send(Box::new(record.clone())));
         drop(calls);
         match sent {
-            Some(Ok(())) => _ = self.shared.accepted.fetch_add(1, Ordering::Relaxed),
+            Some(Ok(())) => _ = self.shared.accepted.fetch_add(1, Ordering::Release),
             Some(Err(TrySendError::Full(_))) => {
                 self.shared.lose(self.shared.trouble.load(Ordering::Relaxed).into(), 1);
             }
@@ -243,7 +255,7 @@ impl Writer {
         };
         match outcome {
             Ok(()) => {
-                self.shared.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                self.shared.stored.fetch_add(batch.len() as u64, Ordering::Release);
                 self.shared.trouble.store(Trouble::QueueFull as u8, Ordering::Relaxed);
                 batch.clear();
                 if self.logged.take().is_some() {

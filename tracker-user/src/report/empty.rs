@@ -13,7 +13,7 @@ use crate::{
 const LISTED: usize = 10;
 
 /// A question to which the answer is empty.
-pub(super) fn why(source: &mut dyn Source, question: &Question) -> Result<String> {
+pub(super) fn why(source: &mut Source, question: &Question) -> Result<String> {
     let Question { span, conditions, .. } = question;
     let since = jiff::Timestamp::from_nanosecond(span.from.into()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let mut ask = |by: Option<&Condition>, conditions: &[Condition]| {

@@ -1,6 +1,6 @@
 //! `llm-tracker report` and `llm-tracker calls`: answers at the prompt.
 //!
-//! A [`Source`] answers, [`render`] and [`calls`] show it; neither knows of the other.
+//! A `Source` answers, `render` and `calls` show it; neither knows of the other.
 
 mod calls;
 mod csv;
@@ -11,19 +11,20 @@ mod render;
 mod source;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    ledger::{Condition, Dimension, Ledger, Question, Span},
+    config::Config,
+    ledger::{Condition, Dimension, Ledger, Question, Span, StoredCall},
     terminal::{self, Progress},
 };
 use calls::{Form, Writer};
 pub use moment::{Moment, NoMoment};
 pub use prices::{PricesArgs, prices};
-pub use source::Source;
+use source::Source;
 
 /// Where the packaged service keeps its ledger.
 pub const DEFAULT_LEDGER: &str = "/var/lib/llm-tracker/ledger.db";
@@ -40,7 +41,9 @@ pub struct Which {
     /// Only calls of which this is so: NAME=PATTERN or NAME!=PATTERN, `*` is anything, nothing is no value.
     #[arg(long = "where", value_name = "CONDITION")]
     pub conditions: Vec<Condition>,
-    /// Read this ledger [default: that of the configuration, else /var/lib/llm-tracker/ledger.db].
+    /// Read this ledger. Without it the daemon is asked, which shows users their own calls, and root and its
+    /// group everybody's; where none runs, it is the ledger of the configuration that is read [default:
+    /// /var/lib/llm-tracker/ledger.db].
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// For programs: JSON.
@@ -71,7 +74,7 @@ pub struct CallsArgs {
     /// The latest so many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 50)]
     pub most: u32,
-    /// And those that come, until it is interrupted.
+    /// And those that come, until it is interrupted; this reads the ledger's file.
     #[arg(long, short, conflicts_with = "until")]
     pub follow: bool,
 }
@@ -84,21 +87,15 @@ impl Which {
         let span = Span { from: nanos(self.since), until: self.until.map_or(i64::MAX, nanos) };
         Question { span, by: by.to_vec(), conditions: self.conditions.clone() }
     }
-
-    /// Whoever answers it. `configured` is the ledger of the configuration, if it has one.
-    fn source(&self, configured: Option<&Path>) -> Result<Box<dyn Source>> {
-        let file = self.ledger.as_deref().or(configured).unwrap_or_else(|| Path::new(DEFAULT_LEDGER));
-        Ok(Box::new(Ledger::open(file)?))
-    }
 }
 
-/// Shows what calls add up to. `configured` is the ledger of the configuration, if it has one.
+/// Shows what calls add up to.
 ///
 /// # Errors
-/// The ledger is not there or cannot be read; standard output cannot be written.
-pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<()> {
+/// There is neither a daemon nor a ledger, or what there is does not answer; standard output cannot be written.
+pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
     let ReportArgs { by, which } = args;
-    let mut source = which.source(configured)?;
+    let mut source = Source::open(which.ledger.as_deref(), config)?;
     let question = which.question(by);
     let progress = Progress::start("Adding up calls");
     let answer = source.report(&question)?;
@@ -108,20 +105,19 @@ pub fn report(args: &ReportArgs, configured: Option<&Path>) -> Result<()> {
     } else if which.csv {
         terminal::say(&render::as_csv(&answer)?)?;
     } else if answer.groups.is_empty() {
-        terminal::say(&empty::why(source.as_mut(), &question)?)?;
+        terminal::say(&empty::why(&mut source, &question)?)?;
     } else {
         terminal::show(&render::table(&answer, terminal::width()))?;
     }
     Ok(())
 }
 
-/// Shows single calls. `configured` is the ledger of the configuration, if it has one.
+/// Shows single calls.
 ///
 /// # Errors
 /// As [`report`].
-pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<()> {
+pub fn calls(args: &CallsArgs, config: &Config) -> Result<()> {
     let CallsArgs { which, most, follow } = args;
-    let mut source = which.source(configured)?;
     let question = which.question(&[]);
     let form = match which {
         Which { json: true, .. } => Form::Json,
@@ -130,15 +126,38 @@ pub fn calls(args: &CallsArgs, configured: Option<&Path>) -> Result<()> {
     };
     let mut writer = Writer::new(form, terminal::width());
     if *follow {
-        return source.follow(&question, *most, &mut |calls| Ok(terminal::show(&writer.write(calls)?)?));
+        let ledger = source::ledger(which.ledger.as_deref(), config)?;
+        return follow_calls(&ledger, &question, *most, |calls| Ok(terminal::show(&writer.write(calls)?)?));
     }
+    let mut source = Source::open(which.ledger.as_deref(), config)?;
     let progress = Progress::start("Looking for calls");
     let calls = source.calls(&question, *most)?;
     drop(progress);
     if calls.is_empty() && form == Form::Table {
-        terminal::say(&empty::why(source.as_mut(), &question)?)?;
+        terminal::say(&empty::why(&mut source, &question)?)?;
     } else {
         terminal::show(&writer.write(&calls)?)?;
     }
     Ok(())
+}
+
+/// Takes the latest calls that fit, of which there may be none, and then those that come, until `take` fails.
+fn follow_calls(
+    ledger: &Ledger,
+    Question { span, conditions, .. }: &Question,
+    most: u32,
+    mut take: impl FnMut(&[StoredCall]) -> Result<()>,
+) -> Result<()> {
+    /// How long a call may be stored before whoever follows sees it.
+    const LOOK: Duration = Duration::from_millis(500);
+    /// Calls that are taken at once from those that came.
+    const AT_ONCE: u32 = 1000;
+    let (mut calls, mut number) = ledger.calls_and_number(*span, conditions, most)?;
+    loop {
+        take(&calls)?;
+        if calls.len() < AT_ONCE as usize {
+            thread::sleep(LOOK);
+        }
+        (calls, number) = ledger.calls_after(number, conditions, AT_ONCE)?;
+    }
 }

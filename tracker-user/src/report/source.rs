@@ -1,74 +1,66 @@
-//! Where answers come from. What is shown does not depend on it.
+//! Where answers come from: the daemon, or the file that it writes. What is shown does not depend on it.
 
-use std::{thread, time::Duration};
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::ledger::{Answer, Ledger, Question, StoredCall};
+use super::DEFAULT_LEDGER;
+use crate::{
+    api::{Client, ClientError},
+    config::Config,
+    ledger::{Answer, Ledger, LedgerError, Question, StoredCall},
+};
 
-/// How long a call may be stored before whoever follows sees it.
-const LOOK: Duration = Duration::from_millis(500);
-/// Calls that are taken at once from those that came.
-const AT_ONCE: u32 = 1000;
-
-/// Whoever answers questions about calls.
-pub trait Source {
-    /// Who it is, for messages.
-    fn name(&self) -> String;
-
-    /// Adds calls up.
-    ///
-    /// # Errors
-    /// It cannot answer.
-    fn report(&mut self, question: &Question) -> Result<Answer>;
-
-    /// The latest calls that fit a question, at most `most`, in order. What tells groups apart does not matter.
-    ///
-    /// # Errors
-    /// It cannot answer.
-    fn calls(&mut self, question: &Question, most: u32) -> Result<Vec<StoredCall>>;
-
-    /// The same, and then the calls that fit as they come, until `take` fails. At first it may be given none.
-    ///
-    /// # Errors
-    /// It cannot answer; that of `take`.
-    fn follow(
-        &mut self,
-        question: &Question,
-        most: u32,
-        take: &mut dyn FnMut(&[StoredCall]) -> Result<()>,
-    ) -> Result<()>;
+/// A daemon that runs, or a file.
+#[derive(Debug)]
+pub(super) enum Source {
+    Daemon(Client),
+    File(Ledger),
 }
 
-impl Source for Ledger {
-    fn name(&self) -> String {
-        self.path().display().to_string()
+impl Source {
+    /// This file, if there is one; else the daemon, if one runs; else the file that the configuration has.
+    pub(super) fn open(file: Option<&Path>, config: &Config) -> Result<Self> {
+        if let Some(socket) = config.api.socket().filter(|_| file.is_none()) {
+            match Client::connect(socket) {
+                Err(ClientError::NoDaemon(_)) => {}
+                client => return Ok(Self::Daemon(client?)),
+            }
+        }
+        Ok(Self::File(ledger(file, config)?))
     }
 
-    fn report(&mut self, Question { span, by, conditions }: &Question) -> Result<Answer> {
-        Ok(Answer::new(by, &Self::report(self, *span, by, conditions)?))
+    /// What was looked through.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Daemon(_) => "what the daemon shows you".to_owned(),
+            Self::File(ledger) => ledger.path().display().to_string(),
+        }
     }
 
-    fn calls(&mut self, Question { span, conditions, .. }: &Question, most: u32) -> Result<Vec<StoredCall>> {
-        Ok(Self::calls(self, *span, conditions, most)?)
+    /// Adds calls up.
+    pub(super) fn report(&mut self, Question { span, by, conditions }: &Question) -> Result<Answer> {
+        match self {
+            Self::Daemon(client) => Ok(client.report(*span, by, conditions)?),
+            Self::File(ledger) => Ok(Answer::new(by, &ledger.report(*span, by, conditions)?)),
+        }
     }
 
-    fn follow(
+    /// The latest calls that fit a question, at most `most`, in order. What tells groups apart does not matter.
+    pub(super) fn calls(
         &mut self,
         Question { span, conditions, .. }: &Question,
         most: u32,
-        take: &mut dyn FnMut(&[StoredCall]) -> Result<()>,
-    ) -> Result<()> {
-        let (mut calls, mut number) = self.calls_and_number(*span, conditions, most)?;
-        loop {
-            take(&calls)?;
-            loop {
-                (calls, number) = self.calls_after(number, conditions, AT_ONCE)?;
-                if !calls.is_empty() {
-                    break;
-                }
-                thread::sleep(LOOK);
-            }
+    ) -> Result<Vec<StoredCall>> {
+        match self {
+            Self::Daemon(client) => Ok(client.calls(*span, conditions, most)?),
+            Self::File(ledger) => Ok(ledger.calls(*span, conditions, most)?),
         }
     }
+}
+
+/// This file, or the one that the configuration has.
+pub(super) fn ledger(file: Option<&Path>, config: &Config) -> Result<Ledger, LedgerError> {
+    let configured = config.ledger.file.as_deref();
+    Ledger::open(file.or(configured).unwrap_or_else(|| Path::new(DEFAULT_LEDGER)))
 }

@@ -58,7 +58,7 @@ pub use web_config::{WebConfig, WebConfigError};
 /// A request's head has to be there by then; also how long an idle connection is kept. Prometheus
 /// connects anew after a longer scrape interval.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// A connection is closed between two requests after this time.
+/// A connection is closed between two requests after this time, unless it has turned into a stream.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// A TLS handshake has to be done by then.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -304,7 +304,8 @@ impl Connections {
     }
 
     async fn finish(self) {
-        let Self { closing, mut open, .. } = self;
+        let Self { closing, mut open, site, .. } = self;
+        site.pages.api.stop();
         drop(closing);
         let all = async { while open.join_next().await.is_some() {} };
         // Each has its own limit; this one is for the sum.
@@ -358,7 +359,19 @@ async fn connection(
     peer: Peer,
     mut closed: watch::Receiver<()>,
 ) {
-    let service = service_fn(|request| respond(request, &site, &peer));
+    let streams = AtomicBool::new(false);
+    let service = service_fn(|request| async {
+        let response = respond(request, &site, &peer).await;
+        // Their bodies have no end of their own; for how long there may be one is theirs to say.
+        streams.fetch_or(matches!(response.body(), Either::Right(_)), Ordering::Relaxed);
+        Ok::<_, Infallible>(response)
+    });
+    let lifetime = async {
+        sleep(LIFETIME).await;
+        if streams.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -370,7 +383,7 @@ async fn connection(
         result = connection.as_mut() => Some(result),
         // The sender is dropped when the server stops.
         _ = closed.changed() => None,
-        () = sleep(LIFETIME) => None,
+        () = lifetime => None,
     };
     let result = match over {
         Some(result) => Ok(result),
@@ -391,7 +404,7 @@ fn accepted(headers: &HeaderMap) -> String {
     lines.join(",")
 }
 
-async fn respond(request: Request<Incoming>, site: &Site, peer: &Peer) -> Result<Response<Body>, Infallible> {
+async fn respond(request: Request<Incoming>, site: &Site, peer: &Peer) -> Response<Body> {
     let web = site.web.current();
     let is_api = request.uri().path().starts_with(api::PREFIX);
     // The kernel has said who is at the socket, and what others need passwords for is not there.
@@ -404,7 +417,7 @@ async fn respond(request: Request<Incoming>, site: &Site, peer: &Peer) -> Result
         None => answer(&request, site).await,
     };
     response.headers_mut().extend(web.headers.clone());
-    Ok(response)
+    response
 }
 
 /// Why a request is not answered, and a header that goes with it.

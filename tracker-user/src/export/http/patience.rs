@@ -17,7 +17,7 @@ use tokio::{
 pub(super) struct Patience<S> {
     stream: S,
     within: Duration,
-    /// Set from the first write that follows a read.
+    /// Set from the first write that follows a read, or what was written before being through.
     due: Option<Pin<Box<Sleep>>>,
 }
 
@@ -66,7 +66,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
                 Poll::Ready(error) => Poll::Ready(Err(error)),
                 Poll::Pending => Poll::Pending,
             },
-            flushed => flushed,
+            flushed => {
+                this.due = None;
+                flushed
+            }
         }
     }
 
