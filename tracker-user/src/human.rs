@@ -1,8 +1,9 @@
 //! Numbers, durations and sizes as people read and write them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::{Span, SpanRelativeTo};
+use serde::{Deserialize, Serialize};
 
 /// `1,234,567`
 #[must_use]
@@ -50,22 +51,6 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A size in the unit that fits, decimal as disks are sold.
-#[must_use]
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    let mut size = bytes as f64;
-    let mut name = "B";
-    for unit in UNITS {
-        if size < 999.5 {
-            break;
-        }
-        size /= 1000.0;
-        name = unit;
-    }
-    if name == "B" || size >= 99.95 { format!("{size:.0} {name}") } else { format!("{size:.1} {name}") }
-}
-
 /// A text that says nothing of what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotHuman {
@@ -75,6 +60,63 @@ pub enum NotHuman {
     /// It is no size.
     #[error("`{0}` is no size: write a number of bytes and a unit, like 500MB, 4GB or 512MiB")]
     Size(String),
+}
+
+/// A length of time, as the configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lasting(pub Duration);
+
+/// A size in bytes, as the configuration has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Size(pub u64);
+
+/// In the largest unit of which it is a whole number.
+fn whole(number: u64, units: &[(&str, u64)]) -> String {
+    let fits = |(_, unit): &&(&str, u64)| number > 0 && number.is_multiple_of(*unit);
+    let (name, unit) = units.iter().find(fits).or(units.last()).copied().unwrap_or(("", 1));
+    format!("{}{name}", number / unit)
+}
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&whole(self.0.as_secs(), &[("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)]))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&whole(self.0, &[("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000), ("", 1)]))
+    }
+}
+
+impl From<Lasting> for String {
+    fn from(lasting: Lasting) -> Self {
+        lasting.to_string()
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        size.to_string()
+    }
+}
+
+impl TryFrom<String> for Lasting {
+    type Error = NotHuman;
+
+    fn try_from(text: String) -> Result<Self, NotHuman> {
+        parse_duration(&text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = NotHuman;
+
+    fn try_from(text: String) -> Result<Self, NotHuman> {
+        parse_bytes(&text).map(Self)
+    }
 }
 
 /// Reads a duration: `90s`, `1h 30m`, `7 days`, `4w`. A day has 24 hours; months and years have no length.
@@ -139,11 +181,20 @@ mod tests {
             [0.0012, 0.9999, 99.0, 120.0, 7200.0, 604_800.0].map(seconds),
             ["1 ms", "1.0 s", "99.0 s", "2 min", "2.0 h", "7.0 d"]
         );
-        assert_eq!(
-            [0, 999, 1000, 150_400, 999_999, 4_000_000_000].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "150 kB", "1.0 MB", "4.0 GB"]
-        );
         assert_eq!((share(0, 0), share(1, 3)), ("0".to_owned(), "33.3 %".to_owned()));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed() {
+        for seconds in [0, 59, 60, 5400, 86_400, 90 * 86_400] {
+            let lasting = Lasting(Duration::from_secs(seconds));
+            assert_eq!(Lasting::try_from(lasting.to_string()), Ok(lasting));
+        }
+        for bytes in [0, 1, 1000, 1024, 4_000_000_000, u64::MAX] {
+            assert_eq!(Size::try_from(Size(bytes).to_string()), Ok(Size(bytes)));
+        }
+        assert_eq!(Lasting(Duration::from_secs(90 * 86_400)).to_string(), "90d");
+        assert_eq!(Size(4_000_000_000).to_string(), "4GB");
     }
 
     #[test]
