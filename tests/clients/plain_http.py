@@ -86,8 +86,38 @@ def with_curl_cffi(http_version="v1"):
         return b"".join(answer.iter_content()).decode() if stream else answer.text
 
 
+def with_pycurl():
+    """curl's own library in a wheel, with a libssl that the wheel has under a name of its own."""
+    import pycurl
+
+    received = bytearray()
+    client = pycurl.Curl()
+    client.setopt(pycurl.URL, url)
+    client.setopt(pycurl.CAINFO, os.environ["SSL_CERT_FILE"])
+    sent = headers | {"content-type": "application/json"}
+    client.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in sent.items()])
+    client.setopt(pycurl.POSTFIELDS, json.dumps(body))
+    client.setopt(pycurl.WRITEFUNCTION, received.extend)
+    client.perform()
+    client.close()
+    return received.decode()
+
+
+def with_pyopenssl():
+    """urllib3 over the OpenSSL that lies inside the extension of `cryptography`."""
+    import urllib3
+    from urllib3.contrib import pyopenssl
+
+    pyopenssl.inject_into_urllib3()
+    with urllib3.PoolManager(ca_certs=os.environ["SSL_CERT_FILE"]) as pool:
+        answer = pool.request("POST", url, json=body, headers=headers, preload_content=False)
+        return b"".join(answer.stream(97)).decode()
+
+
 text = {
     "requests": with_requests,
+    "pycurl": with_pycurl,
+    "pyopenssl": with_pyopenssl,
     "curl_cffi": with_curl_cffi,
     "curl_cffi-http2": lambda: with_curl_cffi("v2"),
     "httpx": with_httpx,

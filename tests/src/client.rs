@@ -278,7 +278,7 @@ pub fn node(standin: &StandIn, script: &str, arguments: &[&str]) -> Result<Comma
 /// Where it does not start.
 pub fn resident(client: &Command, code: [&str; 2]) -> Result<Child> {
     let mut command = Command::new(client.get_program());
-    command.args(code);
+    command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?)))).args(code);
     let mut child = Child::spawn(command, 10 * LIMIT)?;
     let deadline = Instant::now() + LIMIT;
     while child.stdout()?.is_empty() {
@@ -294,6 +294,14 @@ pub const NODE_STAYS: [&str; 2] = ["-e", "console.log('ready'); setTimeout(() =>
 /// For [`resident`]: Python with `curl_cffi`.
 pub const CURL_CFFI_STAYS: [&str; 2] =
     ["-c", "import curl_cffi, time\nprint('ready', flush=True)\ntime.sleep(600)"];
+
+/// For [`resident`]: Python with `pycurl`.
+pub const PYCURL_STAYS: [&str; 2] =
+    ["-c", "import pycurl, time\nprint('ready', flush=True)\ntime.sleep(600)"];
+
+/// For [`resident`]: Python with `pyOpenSSL`.
+pub const PYOPENSSL_STAYS: [&str; 2] =
+    ["-c", "import OpenSSL.SSL, time\nprint('ready', flush=True)\ntime.sleep(600)"];
 
 /// For [`resident`]: Python with `grpcio`.
 pub const GRPCIO_STAYS: [&str; 2] = ["-c", "import grpc, time\nprint('ready', flush=True)\ntime.sleep(600)"];

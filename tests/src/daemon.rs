@@ -232,6 +232,28 @@ impl Daemon {
         Ok(())
     }
 
+    /// Gives it another configuration, with SIGHUP, and waits until that is in force.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not say within [`SOON`] that it has read it.
+    pub fn reload(&mut self, config: &str) -> Result<()> {
+        let times = |daemon: &mut Self| -> Result<usize> {
+            Ok(daemon.log()?.matches("the configuration was read again").count())
+        };
+        let before = times(self)?;
+        fs::write(self.folder.path().join("config.toml"), config)?;
+        self.signal(libc::SIGHUP)?;
+        let deadline = Instant::now() + SOON;
+        while times(self)? == before {
+            ensure!(Instant::now() < deadline, "it was not read again: {}", self.log()?);
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Filters act from its next tick on, of which there is one a second.
+        thread::sleep(Duration::from_millis(1500));
+        Ok(())
+    }
+
     /// A scrape.
     ///
     /// # Errors

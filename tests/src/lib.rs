@@ -12,6 +12,7 @@
 //! | [`packed`], [`overlay`], [`systemd`] | what `cargo xtask` packs, and a copy of the machine to install it on |
 //! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
+//! | [`terminal`] | a terminal with a program in it |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
 pub mod bpf;
 pub mod call;
@@ -39,4 +40,5 @@ pub mod scenario;
 pub mod server;
 pub mod standin;
 pub mod systemd;
+pub mod terminal;
 pub mod tls;

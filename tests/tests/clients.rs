@@ -161,6 +161,13 @@ fn python_aiohttp() -> Result<()> {
     python_calls("plain_http.py", &[&["aiohttp"], &["aiohttp", "stream"]])
 }
 
+/// A wheel's libcurl with the wheel's libssl, whose name has a hash in it.
+#[test]
+fn python_pycurl() -> Result<()> {
+    let _resident = client::resident(&Command::new(machine::python()?), client::PYCURL_STAYS)?;
+    python_calls("plain_http.py", &[&["pycurl"], &["pycurl", "stream"]])
+}
+
 /// curl with BoringSSL, both inside a Python extension.
 #[test]
 fn python_curl_cffi() -> Result<()> {

@@ -1,15 +1,20 @@
 //! Containers and pods by the names that people use, told by a real containerd, Docker and Podman.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
     call::CallLine,
     client,
     compare::all_exact,
     container::{Bundle, copy_program},
     containerd::{Containerd, IMAGE},
-    daemon::Daemon,
+    daemon::{Daemon, SOON},
     engine::Engine,
     scenario::Scenario,
     standin::StandIn,
@@ -26,7 +31,7 @@ struct Host {
 }
 
 impl Host {
-    fn start(socket: &str) -> Result<Self> {
+    fn start(socket: &str, filters: &str) -> Result<Self> {
         let standin = StandIn::start()?;
         let config = format!(
             "[attribution]\n\
@@ -34,7 +39,8 @@ impl Host {
              container_labels = [\"tier\"]\n\
              [metrics]\n\
              labels = [\"container_name\", \"image\", \"pod\", \"namespace\", \"workload\",\n\
-                       {{from = \"container_label:team\", name = \"team\"}}]\n"
+                       {{from = \"container_label:team\", name = \"team\"}}]\n\
+             {filters}"
         );
         let daemon = Daemon::start_with(&config, "info")?;
         let bundle = Bundle::new("unused", &standin, &[])?;
@@ -45,7 +51,7 @@ impl Host {
     /// With a containerd.
     fn with_containerd() -> Result<(Self, Containerd)> {
         let containerd = Containerd::start()?;
-        Ok((Self::start(&format!("containerd://{}", containerd.socket().display()))?, containerd))
+        Ok((Self::start(&format!("containerd://{}", containerd.socket().display()), "")?, containerd))
     }
 
     /// A command that makes two calls: the first gives the daemon a moment with a libssl that it has never
@@ -102,29 +108,34 @@ fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
 
 #[test]
 fn a_container_of_docker_has_its_name_image_and_labels() -> Result<()> {
-    named_by_its_engine(&Engine::docker()?, "docker", "standin.example/client:1")
+    named_by_its_engine(&Engine::docker()?, "docker")
 }
 
 #[test]
 fn a_container_of_podman_has_its_name_image_and_labels() -> Result<()> {
-    named_by_its_engine(&Engine::podman()?, "podman", "standin.example/client:1")
+    named_by_its_engine(&Engine::podman()?, "podman")
+}
+
+/// Where the daemon asks an engine.
+fn address(engine: &Engine) -> String {
+    format!("docker://{}", engine.socket().display())
 }
 
 /// One call is made beside another container of the same image, so that neither has the other's name.
-fn named_by_its_engine(engine: &Engine, runtime: &str, image: &str) -> Result<()> {
-    let mut host = Host::start(&format!("docker://{}", engine.socket().display()))?;
-    engine.import(&host.bundle.root(), image)?;
+fn named_by_its_engine(engine: &Engine, runtime: &str) -> Result<()> {
+    let mut host = Host::start(&address(engine), "")?;
+    engine.import(&host.bundle.root(), IMAGE)?;
     let options = ["--label", "team=red", "--label", "tier=front", "--label", "other=x"];
     let (model, other) =
         (Scenario::new(12, 34).tag(runtime).model(), Scenario::new(5, 6).tag("other").model());
-    let id = engine.run("box", &options, image, &host.command(&model))?;
-    engine.run("other", &["--label", "team=blue"], image, &host.command(&other))?;
+    let id = engine.run("box", &options, IMAGE, &host.command(&model))?;
+    engine.run("other", &["--label", "team=blue"], IMAGE, &host.command(&other))?;
 
     let call = host.call(&model)?;
     let container = call.container.context("no container")?;
     assert_eq!((&container.id, container.name.as_deref()), (&id, Some("box")));
     assert_eq!(container.runtime.as_deref(), Some(runtime));
-    assert_eq!(container.image.as_deref(), Some(image));
+    assert_eq!(container.image.as_deref(), Some(IMAGE));
     assert!(container.image_id.is_some_and(|id| id.starts_with("sha256:")));
     let picked = [("team", "red"), ("tier", "front")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(container.labels, BTreeMap::from(picked), "those that were picked, and no other");
@@ -134,6 +145,44 @@ fn named_by_its_engine(engine: &Engine, runtime: &str, image: &str) -> Result<()
         let labels = host.labels(&model)?;
         assert_eq!([&labels["container_name"], &labels["team"]], [name, team]);
     }
+    host.daemon.stop()?;
+    Ok(())
+}
+
+/// No cgroup has the name: the engine tells it when the container has begun. Calls that end before that are held
+/// back; where nobody tells it, a filter by name fits nothing.
+#[test]
+fn ignored_by_the_name_of_its_container() -> Result<()> {
+    let filter = "[[filter]]\naction = \"ignore\"\ncontainer = \"quiet*\"\n";
+    let engine = Engine::docker()?;
+    let mut host = Host::start(&address(&engine), filter)?;
+    engine.import(&host.bundle.root(), IMAGE)?;
+    let (quiet, loud) = (Scenario::new(3, 4).tag("quiet").model(), Scenario::new(5, 6).tag("loud").model());
+    let id = engine.run("quiet-1", &[], IMAGE, &host.command(&quiet))?;
+    engine.run("loud-1", &[], IMAGE, &host.command(&loud))?;
+    host.call(&loud)?;
+    let filtered = |host: &Host| -> Result<f64> {
+        let metrics = host.daemon.metrics()?;
+        let names = ["llm_tracker_calls_filtered_total", "llm_tracker_connections_filtered_total"];
+        Ok(names.iter().map(|name| metrics.sum(name, &[])).sum())
+    };
+    let deadline = Instant::now() + SOON;
+    while host.standin.served().len() < 4 || filtered(&host)? == 0.0 {
+        ensure!(Instant::now() < deadline, "nothing was filtered: {}", host.daemon.metrics()?.text);
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Longer than anything is held back.
+    thread::sleep(Duration::from_secs(2));
+    let is_its = |call: &CallLine| call.container.as_ref().is_some_and(|container| container.id == id);
+    assert_eq!(host.daemon.calls(is_its)?.len(), 0);
+    ensure!(!host.daemon.metrics()?.text.contains(&quiet), "it is in the metrics");
+    host.daemon.stop()?;
+
+    let mut host = Host::start("docker:///nowhere.sock", filter)?;
+    engine.import(&host.bundle.root(), IMAGE)?;
+    engine.run("quiet-2", &[], IMAGE, &host.command(&quiet))?;
+    let container = host.call(&quiet)?.container.context("no container")?;
+    assert_eq!((container.runtime.as_deref(), container.name), (Some("docker"), None));
     host.daemon.stop()?;
     Ok(())
 }

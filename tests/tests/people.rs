@@ -276,6 +276,24 @@ fn ignored_by_user() -> Result<()> {
     Ok(())
 }
 
+/// Whoever was ignored is watched after a reload, and the other way round.
+#[test]
+fn filters_that_change() -> Result<()> {
+    let ignoring = |user: &str| format!("[[filter]]\naction = \"ignore\"\nuser = \"{user}\"\n");
+    let mut host = Ignored::start(&ignoring("daemon"))?;
+    host.ignored(run_by(1), true)?;
+    host.watched(run_by(65534))?;
+    host.daemon.reload(&ignoring("nobody"))?;
+    host.ignored(run_by(65534), true)?;
+    host.watched(run_by(1))?;
+    host.daemon.reload("")?;
+    for uid in [1, 65534] {
+        host.watched(run_by(uid))?;
+    }
+    host.daemon.stop()?;
+    Ok(())
+}
+
 #[test]
 fn ignored_by_cgroup_and_unit() -> Result<()> {
     let own = format!("e2e-{}", std::process::id());

@@ -1,16 +1,19 @@
 //! TLS stacks that are no libssl with its symbols, each in a real client: seen as well as curl.
 
 use std::{
+    path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
-    child::Child,
+    child::{self, Child},
     client::{self, LIMIT},
     compare::{all_exact, made_by},
     daemon::{Daemon, SOON},
+    machine,
     scenario::Scenario,
     standin::StandIn,
 };
@@ -72,6 +75,49 @@ fn a_stripped_program_with_openssl_inside() -> Result<()> {
     }
     for call in &cut {
         ensure!(call.error.as_deref() == Some("interrupted"), "{call:?}");
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// OpenSSL inside a Python extension, which is `cryptography`'s: as the wheel has it, with local symbols, and
+/// stripped. Python's own libssl is loaded beside it and not used.
+#[test]
+fn a_python_extension_with_openssl_inside() -> Result<()> {
+    let standin = StandIn::start()?;
+    let folder = tempfile::tempdir()?;
+    let mut copy = Command::new("/bin/cp");
+    copy.arg("--recursive").arg(machine::site_packages()?.join("cryptography")).arg(folder.path());
+    child::output(copy, LIMIT)?;
+    let mut strip = Command::new("/usr/bin/strip");
+    strip.arg(folder.path().join("cryptography/hazmat/bindings/_rust.abi3.so"));
+    child::output(strip, LIMIT)?;
+    let client = |first: &Path, arguments: &[&str]| -> Result<Command> {
+        let mut client = client::python(&standin, "plain_http.py", arguments)?;
+        let path =
+            [first, &machine::crate_folder().join("clients")].map(|folder| folder.display().to_string());
+        client.env("PYTHONPATH", path.join(":"));
+        Ok(client)
+    };
+    let kinds = [("as-it-is", Path::new("/nonexistent")), ("stripped", folder.path())];
+    let residents = kinds.map(|(_, first)| client::resident(&client(first, &[])?, client::PYOPENSSL_STAYS));
+    let mut daemon = Daemon::start()?;
+    // It is read beside everything else: it is large.
+    for extension in ["site-packages/cryptography/", &folder.path().display().to_string()] {
+        daemon.wait_until_hooked(extension)?;
+    }
+    for (kind, first) in kinds {
+        for manner in [&["stream"][..], &[]] {
+            let model = Scenario::new(123, 45).cached(40).reasoning(7).tag(kind).model();
+            let client = client(first, &[&["pyopenssl", &model], manner].concat())?;
+            let finished = Child::spawn(client, LIMIT)?.wait()?.success()?;
+            let call = daemon.wait_for_one(finished.pid).context(kind)?;
+            all_exact(std::slice::from_ref(&call), &standin)?;
+            made_by(&call, "python3", "/usr/bin/python3")?;
+        }
+    }
+    for resident in residents {
+        resident?;
     }
     daemon.stop()?;
     Ok(())

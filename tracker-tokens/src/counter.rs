@@ -54,6 +54,20 @@ impl Counter {
         self.tokens
     }
 
+    /// The number of tokens if the text ended here; it may go on as if nobody had asked.
+    #[must_use]
+    pub fn so_far(&mut self) -> u64 {
+        self.drain(false);
+        let mut rest = &self.window[..self.len];
+        let mut count = self.tokens;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(split::piece(rest));
+            count += tokens(piece);
+            rest = after;
+        }
+        count
+    }
+
     /// Counts the pieces in the window, and keeps the last one unless it is known to be whole.
     fn drain(&mut self, ends: bool) {
         let window = &self.window[..self.len];

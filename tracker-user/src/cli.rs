@@ -12,6 +12,7 @@ use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
     exec::ExecArgs,
     report::{CallsArgs, PricesArgs, ReportArgs},
+    top::TopArgs,
 };
 
 const EXAMPLES: &str = "\
@@ -77,6 +78,13 @@ Examples:
 The command gets LLM_TRACKER_SESSION and LLM_TRACKER_LABELS (suite=web,data_id=7) in its environment. Programs that
 start others can set them, too, for each of them. The exit status is the command's.";
 
+const TOP_EXAMPLES: &str = "\
+Examples:
+  llm-tracker top                          q quits, the line at the bottom has the other keys
+  llm-tracker top --by model --order cost
+  llm-tracker top --once                   print it, as is done in a pipe
+  llm-tracker top --json | jq '.totals'";
+
 /// Sees every LLM call that a Linux host makes, with no proxy, no SDK and no restart.
 #[derive(Debug, Parser)]
 #[command(name = "llm-tracker", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -116,6 +124,9 @@ pub enum Command {
     /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// Show what runs now and in the last minutes: streams in flight, rates, spending.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
     /// Look at the configuration.
     #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),

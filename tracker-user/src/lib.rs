@@ -9,11 +9,13 @@
 //! | [`provider`] | events | [`provider::Call`] |
 //! | [`attribution`] | process id, cgroup id | [`attribution::Origin`] |
 //! | [`pricing`] | [`provider::Call`] | [`pricing::Cost`] |
+//! | [`live`] | records, and calls in flight | what runs now |
 //! | [`ledger`] | [`record::Record`] | rows, and answers from them |
 //! | [`api`] | a question | what somebody may see of the ledger, and of now |
 //! | [`export`] | [`record::Record`] | Prometheus, JSON lines, OTLP |
 //!
-//! [`daemon`] joins them; [`doctor`] says what stands in the way, [`generate`] what a package installs beside it.
+//! [`daemon`] joins them; [`doctor`] says what stands in the way, [`top`] what runs now, [`generate`] what a package
+//! installs beside it.
 //!
 //! `stream` and `provider` do no I/O, take no clock and start no task: bytes and timestamps in,
 //! calls out. The same code runs under the daemon, under a replay of recordings and in a benchmark.
@@ -31,6 +33,7 @@ pub mod generate;
 mod hint;
 pub mod human;
 pub mod ledger;
+pub mod live;
 pub mod log;
 mod pattern;
 mod places;
@@ -42,3 +45,4 @@ pub mod record;
 pub mod report;
 pub mod stream;
 pub mod terminal;
+pub mod top;

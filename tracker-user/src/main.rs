@@ -12,7 +12,7 @@ use llm_tracker::{
     config::{LogLevel, Source},
     daemon, doctor, exec, generate, log,
     pricing::Prices,
-    report, terminal,
+    report, terminal, top,
 };
 
 fn main() -> ExitCode {
@@ -52,6 +52,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             terminal::show(&report::prices(args, &prices, terminal::width()))?;
         }
         Command::Exec(args) => return exec::run(args),
+        Command::Top(args) => terminal::say(&top::run(args, &settings.config)?)?,
         Command::Generate(args) => generate::run(args)?,
         Command::Config(ConfigCommand::Show { json: false }) => terminal::say(&settings.to_string())?,
         Command::Config(ConfigCommand::Show { json: true }) => {

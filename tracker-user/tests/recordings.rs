@@ -11,6 +11,8 @@
 
 #[path = "recordings/check.rs"]
 mod check;
+#[path = "recordings/costs.rs"]
+mod costs;
 #[path = "recordings/estimates.rs"]
 mod estimates;
 #[path = "recordings/feed.rs"]

@@ -10,11 +10,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use llm_tracker::{
+    api::{Access, Api},
     attribution::{Origin, Process},
     capture::Timestamp,
     export::{
-        Format, HttpConfig, HttpServer, PrometheusConfig, PrometheusSink, Readiness, Record, Sink as _,
-        WebConfig,
+        Format, HttpConfig, HttpServer, Pages, PrometheusConfig, PrometheusSink, Readiness, Record,
+        Sink as _, WebConfig,
     },
     pricing::Cost,
     provider::{Call, ChunkTimes, Usage, UsageSource},
@@ -131,7 +132,9 @@ fn main() -> Result<()> {
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let server = HttpServer::bind(HttpConfig::new(listen, Arc::new(WebConfig::load(None)?)))?;
     let address = server.local_addr()?;
-    runtime.spawn(server.serve(Arc::clone(&sink), Readiness::default(), std::future::pending()));
+    let pages =
+        Pages { metrics: Arc::clone(&sink), ready: Readiness::default(), api: Api::new(Access::default()) };
+    runtime.spawn(server.serve(pages, std::future::pending()));
 
     let mut made = [Vec::new(), Vec::new()];
     let mut served = [Vec::new(), Vec::new()];

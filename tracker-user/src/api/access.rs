@@ -18,7 +18,7 @@ use hyper::StatusCode;
 use tokio::{net::UnixStream, sync::OnceCell};
 
 use super::Problem;
-use crate::attribution::Origin;
+use crate::live::Owner;
 
 /// Whose calls somebody may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,13 +32,10 @@ pub enum Viewer {
 impl Viewer {
     /// Whether a call is one of those.
     #[must_use]
-    pub fn sees(self, origin: &Origin) -> bool {
+    pub fn sees(self, owner: &Owner) -> bool {
         match self {
             Self::All => true,
-            Self::User(uid) => {
-                let login = origin.login.as_ref().and_then(|login| login.uid);
-                origin.process.uid == Some(uid) || login == Some(uid)
-            }
+            Self::User(uid) => [owner.uid, owner.login_uid].contains(&Some(uid)),
         }
     }
 }
@@ -280,7 +277,7 @@ mod tests {
     #[test]
     fn a_call_is_its_user_s_and_that_of_the_login() {
         // Made by 1000 in a login of 1001.
-        let (known, unknown) = (full().origin, bare().origin);
+        let [known, unknown] = [full(), bare()].map(|record| Owner::of(&record.origin));
         for (viewer, sees) in [
             (Viewer::All, true),
             (Viewer::User(1000), true),

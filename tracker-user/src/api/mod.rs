@@ -14,7 +14,7 @@ mod settle;
 mod stream;
 mod wire;
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::{
     ledger::{Answer, Condition, Dimension, Ledger, Span},
+    live::Live,
     report::Moment,
 };
 pub use access::{Access, Peer, UnknownGroup, Viewer};
@@ -54,9 +55,6 @@ const MAX_DIMENSIONS: usize = 8;
 
 /// A body: whole, or as it happens.
 pub type Body = Either<Full<Bytes>, Events>;
-
-/// What is live, as far as somebody may see it.
-pub type Snapshot = Box<dyn Fn(Viewer) -> serde_json::Result<serde_json::Value> + Send + Sync>;
 
 /// What is answered where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +96,7 @@ pub struct Api {
     ledger: Option<Reader>,
     settle: Option<Settle>,
     stream: CallStream,
-    live: Option<Snapshot>,
+    live: Option<Arc<Live>>,
 }
 
 impl Api {
@@ -126,10 +124,10 @@ impl Api {
         Self { stream, ..self }
     }
 
-    /// The same with what runs now (`/api/v1/live`). It is asked for often, and must not wait for anything.
+    /// The same with what runs now (`/api/v1/live`).
     #[must_use]
-    pub fn with_live(self, snapshot: Snapshot) -> Self {
-        Self { live: Some(snapshot), ..self }
+    pub fn with_live(self, live: Arc<Live>) -> Self {
+        Self { live: Some(live), ..self }
     }
 
     /// Ends the answers that have no end of their own.
@@ -224,9 +222,8 @@ impl Api {
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {
-        let snapshot = self.live.as_ref().ok_or_else(Problem::not_found)?;
-        let snapshot = snapshot(viewer).map_err(|error| failed(&error))?;
-        to_json(&snapshot).map(Bytes::from)
+        let live = self.live.as_ref().ok_or_else(Problem::not_found)?;
+        to_json(&live.snapshot(|owner| viewer.sees(owner))).map(Bytes::from)
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{Problem, Viewer};
 use crate::{
+    live::Owner,
     places::{Place, Places},
     record::{Record, Sample, Sink, line},
 };
@@ -101,7 +102,7 @@ impl Sink for CallStream {
     fn record(&self, record: &Record) {
         let mut event = None;
         self.readers().retain(|reader| {
-            if !reader.viewer.sees(&record.origin) {
+            if !reader.viewer.sees(&Owner::of(&record.origin)) {
                 return !reader.events.is_closed();
             }
             // Written once, and only where somebody reads it.

@@ -23,7 +23,8 @@ pub use origin::{Agent, Container, Login, Origin, Process, Workload};
 pub use processes::{Attribution, Config, Counters, Programs};
 pub use runtime::{
     Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
-    SocketApi as RuntimeSocketApi,
+    SocketAnswer as RuntimeSocketAnswer, SocketApi as RuntimeSocketApi, SocketReport as RuntimeSocketReport,
+    survey as survey_runtimes,
 };
 pub(crate) use session::is_label;
 pub use session::{Session, SessionError};

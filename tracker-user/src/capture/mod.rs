@@ -8,6 +8,8 @@ mod kernel;
 pub mod locate;
 mod ring;
 
+use std::sync::Once;
+
 pub use chunk::{Chunk, ConnectionId, Direction, Timestamp};
 pub use event::{CaptureEvent, Opened, Scope, Verdict};
 pub use hook::{
@@ -24,9 +26,22 @@ pub use ring::Ring;
 const URGENT: i32 = -15;
 
 /// Puts the calling thread before others.
-fn hurry() {
+///
+/// # Errors
+/// This process may not: that takes CAP_SYS_NICE or a limit on niceness (`RLIMIT_NICE`) that allows it.
+pub(crate) fn hurry() -> rustix::io::Result<()> {
     // On Linux this is about the calling thread only.
-    if let Err(error) = rustix::process::setpriority_process(None, URGENT) {
-        tracing::debug!(%error, "on a busy host, new libraries are hooked later than they could be");
+    rustix::process::setpriority_process(None, URGENT)
+}
+
+/// The same, where what follows is done in any case.
+fn try_to_hurry() {
+    static SAID: Once = Once::new();
+    if let Err(error) = hurry() {
+        SAID.call_once(|| tracing::info!(%error, "{NO_HURRY}"));
     }
 }
+
+/// What it means where that is not allowed, and what to do.
+pub(crate) const NO_HURRY: &str = "on a busy host new libraries are hooked later than they could be: allow a niceness \
+     of -15 (LimitNICE=-15 in a unit, --ulimit nice=35 for a container) or CAP_SYS_NICE";

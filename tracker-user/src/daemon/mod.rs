@@ -44,6 +44,7 @@ use crate::{
         ApiSocket, HttpConfig, HttpServer, OtlpSink, Pages, PrometheusConfig, PrometheusSink, Readiness,
         Sample, Sink, WebConfig,
     },
+    live::Live,
     log::{Log, Suppressed},
     pricing::Prices,
     privileges,
@@ -53,7 +54,7 @@ use files::Files;
 use lifecycle::Watchdog;
 use pipeline::{Pipeline, SetVerdict};
 pub use proof::Prover;
-use reload::{Live, Reload};
+use reload::Reload;
 use self_metrics::Status;
 use settling::Settling;
 
@@ -137,10 +138,10 @@ fn api_socket(config: &ApiConfig) -> Option<ApiSocket> {
 }
 
 /// The local API, and who asks the pipeline on its behalf.
-fn api(config: &Config, files: &Files, stream: CallStream) -> (Api, mpsc::Receiver<Asked>) {
+fn api(config: &Config, files: &Files, stream: CallStream, live: Arc<Live>) -> (Api, mpsc::Receiver<Asked>) {
     let access = config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group);
     let access = access.inspect_err(|error| tracing::warn!("{error}"));
-    let api = Api::new(access.unwrap_or_default()).with_stream(stream);
+    let api = Api::new(access.unwrap_or_default()).with_stream(stream).with_live(live);
     match config.ledger.file.clone().zip(files.ledger().cloned()) {
         Some((file, ledger)) => {
             let (settle, asked) = Settle::new(ledger);
@@ -213,13 +214,15 @@ async fn serve(
     let mut sinks: Vec<Arc<dyn Sink>> = vec![prometheus.clone()];
     sinks.extend(files.sinks(&prometheus));
 
+    let live = Arc::new(Live::new());
+    sinks.push(live.clone());
     let stream = CallStream::default();
     sinks.push(Arc::new(stream.clone()));
     prometheus.add_source(Arc::new({
         let stream = stream.clone();
         move || stream.samples()
     }));
-    let (api, asked) = api(&config, &files, stream);
+    let (api, asked) = api(&config, &files, stream, Arc::clone(&live));
 
     let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
     if let Some(otlp) = &otlp {
@@ -276,7 +279,8 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload = Reload { sources, running: settings, live: Live { catalog, filters, prices, log } };
+    let mut reload =
+        Reload { sources, running: settings, live: reload::Live { catalog, filters, prices, log } };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,
@@ -285,6 +289,7 @@ async fn serve(
         connections,
         messages,
         pipeline,
+        live: Arc::clone(&live),
         status: Arc::clone(&status),
         discovery: Arc::clone(&running),
         watchdog: Watchdog::new(),
@@ -390,6 +395,7 @@ struct Work {
     connections: Connections,
     messages: Option<KernelLog>,
     pipeline: Pipeline<KernelVerdicts>,
+    live: Arc<Live>,
     status: Arc<Mutex<Status>>,
     /// Absent until it has looked around, and after it was stopped.
     discovery: Arc<Mutex<Option<discovery::Handle>>>,
@@ -409,6 +415,7 @@ impl Work {
                 _ = &mut stop => break,
                 _ = tick.tick() => {
                     self.pipeline.tick(clock::now());
+                    self.live.observe(clock::now(), |out| self.pipeline.in_flight(out));
                     self.publish();
                     self.prove();
                     self.watchdog.feed();

@@ -17,6 +17,7 @@ use crate::{
     attribution::{Attribution, Filters, Origin},
     capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Scope, Timestamp, Verdict},
     export::{Record, Sink},
+    live,
     pricing::Prices,
     provider::{Call, Calls, Catalog, Interest},
     stream::{self, Connection, Event, Protocol},
@@ -249,6 +250,24 @@ impl<V: SetVerdict> Pipeline<V> {
         status.pipeline = self.counters.clone();
         status.unknown_hosts = self.unknown_hosts.clone();
         status.attribution = self.attribution.counters();
+    }
+
+    /// Hands out how far each call that has not ended has come, but for those that the operator wants nothing of.
+    pub(crate) fn in_flight(&mut self, out: &mut dyn FnMut(live::Seen<'_>)) {
+        let Self { connections, filters, clock, .. } = self;
+        for (&connection, tracked) in connections {
+            let Tracked::Followed(followed) = tracked else { continue };
+            let Followed { calls, origin, .. } = &mut **followed;
+            if calls.in_flight() == 0 {
+                continue;
+            }
+            calls.progress(&mut |exchange, progress| {
+                if !filters.are_finally_ignored(origin, progress.server_address) {
+                    let started_unix_nanos = clock.unix_nanos(progress.started);
+                    out(live::Seen { connection, exchange, origin, started_unix_nanos, progress });
+                }
+            });
+        }
     }
 
     /// Begins to follow a connection, where that is not done already.

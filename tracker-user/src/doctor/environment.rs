@@ -1,8 +1,11 @@
 //! What the kernel, the capabilities and the mounts of this machine allow.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, thread};
 
-use crate::privileges;
+use crate::{
+    capture::{NO_HURRY, hurry},
+    privileges,
+};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub fn checks() -> Vec<Check> {
             &std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default(),
             privileges::perf_works(),
         ),
+        // On a thread that ends with it.
+        priority(thread::spawn(hurry).join().is_ok_and(|hurried| hurried.is_ok())),
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default()),
         lockdown(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()),
@@ -122,6 +127,14 @@ fn perf_events(paranoid: &str, works: bool) -> Check {
             "perf events",
             "/proc/sys/kernel/perf_event_paranoid is missing: the kernel is built without CONFIG_PERF_EVENTS",
         ),
+    }
+}
+
+fn priority(works: bool) -> Check {
+    if works {
+        Check::good("priority", "new libraries are hooked before anything else runs")
+    } else {
+        Check::limited("priority", NO_HURRY)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod environment;
 mod running;
+mod runtimes;
 mod settings;
 
 use std::{
@@ -36,6 +37,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     let web = daemon::web_config(config);
     let mut checks = environment::checks();
     checks.extend([settings::in_force(settings), settings::metrics(settings, &web)]);
+    checks.extend(runtimes::checks(config.runtimes().as_ref()));
     for check in &checks {
         writeln!(report, "{check}")?;
     }

@@ -25,6 +25,8 @@ pub(super) struct Answer {
     /// Counts of the usage object that is being read; they join `counts` when it is whole.
     staged: Counts,
     in_usage: u32,
+    /// The count of a list of them that is being read.
+    named: Option<Named>,
     /// The choice that is being read.
     choice: Option<Choice>,
     finish: Vec<(u32, String)>,
@@ -54,6 +56,13 @@ pub(super) struct Answer {
     pub(super) own: bool,
     /// How many of the dialect's paths were met.
     pub(super) hits: u32,
+}
+
+/// A count that says by a name beside it what it counts.
+struct Named {
+    known: &'static [(&'static str, Counter)],
+    counter: Option<Counter>,
+    count: Option<i64>,
 }
 
 #[derive(Default)]
@@ -124,6 +133,25 @@ impl Answer {
                 self.counts_now(value).set(counter, value);
             }
             (Field::Add(counter), value) => self.counts_now(value).add(counter, value),
+            (Field::Named(known), Value::BeginObject) => {
+                self.named = Some(Named { known, counter: None, count: None });
+            }
+            (Field::CountName, Value::Text { text, .. }) => {
+                if let Some(named) = &mut self.named {
+                    let counter = named.known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+                    named.counter = counter.map(|(_, counter)| *counter);
+                }
+            }
+            (Field::NamedCount, Value::Integer(count)) => {
+                if let Some(named) = &mut self.named {
+                    named.count = Some(count);
+                }
+            }
+            (Field::Named(_), Value::End) => {
+                if let Some(Named { counter: Some(counter), count: Some(count), .. }) = self.named.take() {
+                    self.counts_now(Value::Integer(count)).add(counter, Value::Integer(count));
+                }
+            }
             (Field::Cost, Value::Float(cost)) if cost >= 0.0 => self.cost = Some(cost),
             (Field::Cost, Value::Integer(cost)) if cost >= 0 => self.cost = Some(cost as f64),
             // Some senders repeat it in every event.
@@ -268,6 +296,7 @@ impl Answer {
     }
 
     fn end_document(&mut self) {
+        self.named = None;
         self.chunks = self.chunks.saturating_add(u32::from(std::mem::take(&mut self.generates)));
         self.choice = None;
         self.in_usage = 0;
@@ -283,6 +312,7 @@ impl Answer {
 
     /// Forgets what belongs to a document that will not be read to its end.
     pub(super) fn abandon_document(&mut self) {
+        self.named = None;
         self.choice = None;
         self.in_usage = 0;
         self.kind = None;

@@ -7,7 +7,7 @@
 use super::{
     answer::Answer,
     base64,
-    dialect::{Compiled, Field, Wire},
+    dialect::{Compiled, Dialect, Field, Wire},
     eventstream::{self, Headers},
     grpc,
     json::{PathTable, Scanner, Value, Want},
@@ -105,41 +105,55 @@ impl Body {
         failed: bool,
     ) -> Outcome {
         let dialect = compiled.dialect;
+        let streaming = self.streams(dialect, lines, failed);
         match self {
             Self::Events(events) => {
                 let Events { decoder, event } = &mut **events;
                 decoder.finish(&mut |piece| event.piece(compiled, answer, piece));
                 answer.abandon_document();
-                Outcome { streaming: true, whole: answer.stream_ended(dialect, complete) }
+                Outcome { streaming, whole: answer.stream_ended(dialect, complete) }
             }
             // What began with a zero byte for another reason: no message was ever there.
             Self::Messages(messages) if messages.decoder.is_malformed() && !messages.begun => {
-                Outcome { streaming: false, whole: complete }
+                Outcome { streaming, whole: complete }
             }
             Self::Messages(messages) => {
                 answer.abandon_document();
                 let ended = messages.decoder.is_between_messages();
-                Outcome { streaming: true, whole: answer.stream_ended(dialect, complete && ended) }
+                Outcome { streaming, whole: answer.stream_ended(dialect, complete && ended) }
             }
             Self::Rpc(messages) => {
                 answer.abandon_document();
-                let several = messages.count() > 1;
-                let streaming = match dialect.wire {
-                    Wire::Grpc { streaming } => streaming.unwrap_or(several),
-                    Wire::Json => several,
-                };
                 Outcome { streaming, whole: complete && messages.is_between_messages() }
             }
-            Self::Json { scanner, array } => {
+            Self::Json { scanner, .. } => {
                 let whole = scanner.is_complete();
-                // Errors come as an array too, and as the only line of what would have been many.
-                let array = *array && dialect.streams_array;
-                let streaming = !failed && (array || lines || scanner.documents() > 1);
                 answer.abandon_document();
                 let ended = !streaming || answer.stream_ended(dialect, complete);
                 Outcome { streaming, whole: whole && ended }
             }
-            Self::Unknown(_) | Self::Other => Outcome { streaming: false, whole: complete },
+            Self::Unknown(_) | Self::Other => Outcome { streaming, whole: complete },
+        }
+    }
+
+    /// Whether it is a stream, as far as it has come; `lines` and `failed` as for [`end`](Self::end).
+    pub(super) fn streams(&self, dialect: &Dialect, lines: bool, failed: bool) -> bool {
+        match self {
+            Self::Events(_) => true,
+            Self::Messages(messages) => messages.begun || !messages.decoder.is_malformed(),
+            Self::Rpc(messages) => {
+                let several = messages.count() > 1;
+                match dialect.wire {
+                    Wire::Grpc { streaming } => streaming.unwrap_or(several),
+                    Wire::Json => several,
+                }
+            }
+            Self::Json { scanner, array } => {
+                // Errors come as an array too, and as the only line of what would have been many.
+                let array = *array && dialect.streams_array;
+                !failed && (array || lines || scanner.documents() > 1)
+            }
+            Self::Unknown(_) | Self::Other => false,
         }
     }
 }

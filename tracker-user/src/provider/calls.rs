@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, Catalog, exchange::Exchange, realtime::Conversation};
+use super::{Call, Catalog, Progress, exchange::Exchange, realtime::Conversation};
 use crate::stream::{Event, ExchangeId};
 
 /// Exchanges of one connection that are followed at a time. HTTP/1.1 has one; HTTP/2 peers allow
@@ -121,6 +121,25 @@ impl Calls {
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
             + self.conversations.iter().map(|(_, conversation)| conversation.in_flight()).sum::<usize>()
+    }
+
+    /// Hands out how far each call that has not ended has come, with the exchange that it is made in.
+    pub fn progress(&mut self, out: &mut dyn FnMut(ExchangeId, Progress<'_>)) {
+        let Self { catalog, in_flight, conversations, .. } = self;
+        // Which of several readings is right will only be known at the end.
+        let mut ids: Vec<ExchangeId> = in_flight.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let alone =
+            |id| ids.partition_point(|other| *other <= id) - ids.partition_point(|other| *other < id) == 1;
+        for (id, exchange) in in_flight.iter_mut().filter(|(id, _)| alone(*id)) {
+            let compiled = catalog.compiled(exchange.route());
+            if let Some(progress) = exchange.progress(compiled) {
+                out(*id, progress);
+            }
+        }
+        for (id, conversation) in conversations {
+            conversation.progress(&mut |progress| out(*id, progress));
+        }
     }
 
     /// Calls that were lost because too many were in flight at once.

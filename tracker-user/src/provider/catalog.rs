@@ -37,6 +37,8 @@ pub(super) struct Vendor {
     pub(super) endpoints: &'static [Endpoint],
     /// Where it departs from the dialects.
     pub(super) quirks: Quirks,
+    /// Beginnings of the paths, as above, at which calls are paid by a subscription whatever the credential.
+    pub(super) subscriptions: &'static [&'static str],
 }
 
 /// A path and what a request to it is.
@@ -335,6 +337,13 @@ fn is_unclear(head: &RequestHead) -> bool {
 fn vendor(head: &RequestHead) -> Option<&'static Vendor> {
     let host = head.host.as_deref()?;
     VENDORS.iter().find(|vendor| vendor.hosts.iter().any(|pattern| host_matches(pattern, host, head.port)))
+}
+
+/// Whether a call is paid by the month and not by itself, as far as its head tells.
+pub(super) fn is_by_subscription(head: &RequestHead) -> bool {
+    let path = head.path.trim_start_matches('/');
+    let paid = |vendor: &Vendor| vendor.subscriptions.iter().any(|prefix| path.starts_with(prefix));
+    head.subscription || vendor(head).is_some_and(paid)
 }
 
 impl Vendor {

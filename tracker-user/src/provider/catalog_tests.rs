@@ -18,6 +18,24 @@ fn head(method: &str, host: &str, path: &str) -> RequestHead {
 }
 
 #[test]
+fn subscriptions_are_told_by_where_a_call_goes_or_by_its_credential() {
+    for (host, path, paid) in [
+        ("chatgpt.com", "/backend-api/codex/responses", true),
+        ("api.openai.com", "/v1/responses", false),
+        ("api.business.githubcopilot.com", "/chat/completions", true),
+        ("cloudcode-pa.googleapis.com", "/v1internal:generateContent", true),
+        ("generativelanguage.googleapis.com", "/v1beta/models/m:generateContent", false),
+        ("api.z.ai", "/api/coding/paas/v4/chat/completions", true),
+        ("api.z.ai", "/api/paas/v4/chat/completions", false),
+        ("api.anthropic.com", "/v1/messages", false),
+    ] {
+        assert_eq!(is_by_subscription(&head("POST", host, path)), paid, "{host}{path}");
+    }
+    let login = RequestHead { subscription: true, ..head("POST", "api.anthropic.com", "/v1/messages") };
+    assert!(is_by_subscription(&login));
+}
+
+#[test]
 fn calls_find_their_provider_and_operation() {
     let catalog = Catalog::new();
     for (host, path, provider, operation, model) in [

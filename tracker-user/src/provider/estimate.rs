@@ -212,6 +212,11 @@ impl Output {
         }
     }
 
+    /// The number of tokens that have come until now, where it can be known.
+    pub(super) fn so_far(&mut self) -> Option<u64> {
+        (!self.media).then(|| self.text.so_far().saturating_add(self.more))
+    }
+
     /// The number of tokens, where it can be known, with those of the tools' names.
     pub(super) fn tokens(mut self, framing: &Framing, tools: &[String], ended: bool) -> Option<u64> {
         for tool in tools {

@@ -45,6 +45,42 @@ fn what_nobody_counted_is_counted() {
     assert_eq!(never.call(whole.as_bytes()).usage, Usage::default());
 }
 
+/// What is seen of a call on its way.
+#[test]
+fn what_has_come_is_counted_as_it_comes() {
+    let texts = ["Hel", "lo! H", "ow are\\u0020y", "ou?"];
+    let events = stream(&texts);
+    let mut seen = Vec::new();
+    let call = chat(ONE).watched(events.split_inclusive("\n\n").map(str::as_bytes), &mut |progress| {
+        assert_eq!((progress.provider, progress.operation, progress.model), ("openai", "chat", Some("m")));
+        assert!(progress.streaming && progress.first_token.is_some());
+        assert_eq!(progress.usage_source, UsageSource::Estimated);
+        seen.push(progress.output_tokens.unwrap());
+    });
+    assert_eq!(seen, [1, 3, 5, 6, 6, 6]);
+    assert_eq!(call.unwrap().usage.output_tokens, Some(6));
+    // A provider that tells as it goes is believed.
+    let told = |tokens: u64| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"one two three\"}}]}}}}],\"usageMetadata\":{{\"promptTokenCount\":9,\"candidatesTokenCount\":{tokens}}}}}\n\n"
+        )
+    };
+    let gemini = Made {
+        request: r#"{"contents":[{"parts":[{"text":"Say hello."}]}]}"#,
+        ..made("generativelanguage.googleapis.com", "/v1beta/models/gemini-2.5-pro:streamGenerateContent")
+    };
+    let mut seen = Vec::new();
+    let events = [told(30), told(50)];
+    gemini.watched(events.iter().map(String::as_bytes), &mut |progress| {
+        seen.push((progress.model.map(str::to_owned), progress.output_tokens, progress.usage_source));
+    });
+    let model = Some("gemini-2.5-pro".to_owned());
+    assert_eq!(
+        seen,
+        [(model.clone(), Some(30), UsageSource::Reported), (model, Some(50), UsageSource::Reported)]
+    );
+}
+
 #[test]
 fn what_was_reported_stays() {
     let answer = r#"{"choices":[{"index":0,"message":{"content":"Hello!"},"finish_reason":"stop"}],

@@ -7,7 +7,7 @@ use super::{
     answer::Answer,
     body::{Body, Outcome},
     call,
-    catalog::{Catalog, Route},
+    catalog::{Catalog, Route, is_by_subscription},
     counted::Known,
     dialect::{Compiled, Dialect, Field, Framing, Wire},
     estimate::{self, Estimates, Output, Prompt},
@@ -15,6 +15,7 @@ use super::{
     grpc,
     json::{Hit, Scanner, Value},
     pace::{ChunkTimes, Pace},
+    progress::Progress,
     retries::{self, Retries},
     wire_text,
 };
@@ -45,6 +46,7 @@ pub(super) struct Exchange {
     last_byte: Option<Timestamp>,
     retry: Option<u32>,
     labels: Option<String>,
+    subscription: bool,
 }
 
 #[derive(Default)]
@@ -155,6 +157,7 @@ impl Exchange {
             last_byte: None,
             retry: retries::said(head),
             labels: header(&head.headers, call::LABELS).map(str::to_owned),
+            subscription: is_by_subscription(head),
         }
     }
 
@@ -209,6 +212,31 @@ impl Exchange {
         if self.answer.content {
             self.pace.content(self.answer.chunks - chunks, at);
         }
+    }
+
+    /// How far it has come; `None` where it is not known to be a call, or is one that was begun before.
+    pub(super) fn progress(&mut self, compiled: &Compiled) -> Option<Progress<'_>> {
+        if self.route.poll || !self.route.certain && !self.is_plausible(compiled) {
+            return None;
+        }
+        let failed = self.status.is_some_and(|status| status >= 400);
+        let streaming = self.body.streams(compiled.dialect, self.lines, failed);
+        let reported = self.answer.usage(compiled.dialect, self.route.quirks, false).output_tokens;
+        let counted = self.answer.output.as_mut().filter(|_| reported.is_none()).and_then(Output::so_far);
+        let Self { route, role, host, started, request, status, pace, .. } = self;
+        Some(Progress {
+            started: *started,
+            provider: route.provider,
+            operation: route.operation,
+            model: request.model.as_deref().or(route.model.as_deref()),
+            server_address: host.as_deref(),
+            role: *role,
+            streaming,
+            status: *status,
+            first_token: pace.first().filter(|_| streaming),
+            output_tokens: reported.or(counted),
+            usage_source: Progress::source(reported, counted),
+        })
     }
 
     /// The exchange is over. `None` when it was no call after all, or one that has been counted.
@@ -268,7 +296,19 @@ impl Exchange {
         let continued = self.route.poll && (known == Some(Known::Pending) || !dialect.polled);
         let retry = self.retry(catalog.retries(), process, end, error.is_some(), last_byte);
         let Self {
-            route, role, host, port, path, started, request, status, mut answer, pace, labels, ..
+            route,
+            role,
+            host,
+            port,
+            path,
+            started,
+            request,
+            status,
+            mut answer,
+            pace,
+            labels,
+            subscription,
+            ..
         } = self;
         let reasoned = usage.reasoning_tokens.is_some_and(|tokens| tokens > 0);
         let measured = streaming && whole && !reasoned && usage.source == UsageSource::Reported;
@@ -293,7 +333,7 @@ impl Exchange {
             server_tool_calls: answer.tools.take_server(),
             service_tier: answer.service_tier.take(),
             cost: answer.cost,
-            subscription: false,
+            subscription,
             continued,
             retry,
             labels,

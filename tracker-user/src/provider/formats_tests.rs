@@ -56,10 +56,31 @@ impl Made<'_> {
         whole
     }
 
+    /// How far it has come is asked for after each piece, which changes nothing.
     fn in_pieces(&self, catalog: Arc<Catalog>, answer: &[u8], size: usize) -> Option<Call> {
+        self.run(catalog, size, answer.chunks(size), &mut |_| {})
+    }
+
+    /// The same in these pieces, and how far it has come after each.
+    pub(super) fn watched<'b>(
+        &self,
+        pieces: impl Iterator<Item = &'b [u8]>,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Option<Call> {
+        self.run(Arc::default(), usize::MAX, pieces, watch)
+    }
+
+    fn run<'b>(
+        &self,
+        catalog: Arc<Catalog>,
+        size: usize,
+        pieces: impl Iterator<Item = &'b [u8]>,
+        watch: &mut dyn FnMut(Progress<'_>),
+    ) -> Option<Call> {
         let mut calls = Calls::new(catalog);
         let mut out = None;
-        let mut handle = |event: Event<'_>| calls.handle(&event, &mut |call| out = Some(call));
+        let mut handle =
+            |calls: &mut Calls, event: Event<'_>| calls.handle(&event, &mut |call| out = Some(call));
         let (exchange, at) = (ExchangeId(0), Timestamp(0));
         let head = RequestHead {
             method: self.method.into(),
@@ -67,20 +88,22 @@ impl Made<'_> {
             host: Some(self.host.into()),
             ..RequestHead::default()
         };
-        handle(Event::Request { exchange, role: Role::Client, head: &head, at });
+        handle(&mut calls, Event::Request { exchange, role: Role::Client, head: &head, at });
         for data in self.request.as_bytes().chunks(size) {
-            handle(Event::RequestBody { exchange, data, at });
+            handle(&mut calls, Event::RequestBody { exchange, data, at });
         }
         let content_type = (!self.content_type.is_empty()).then(|| self.content_type.to_owned());
         let head = ResponseHead { status: self.status, content_type, headers: self.headers.clone() };
-        handle(Event::Response { exchange, head: &head, at });
-        for data in answer.chunks(size) {
-            handle(Event::ResponseBody { exchange, data, at });
+        handle(&mut calls, Event::Response { exchange, head: &head, at });
+        for data in pieces {
+            handle(&mut calls, Event::ResponseBody { exchange, data, at });
+            calls.progress(&mut |_, progress| watch(progress));
         }
         if !self.trailers.is_empty() {
-            handle(Event::Trailers { exchange, headers: &self.trailers, at });
+            handle(&mut calls, Event::Trailers { exchange, headers: &self.trailers, at });
         }
-        handle(Event::End { exchange, end: self.end, at });
+        handle(&mut calls, Event::End { exchange, end: self.end, at });
+        calls.progress(&mut |_, _| unreachable!("it is over"));
         out
     }
 

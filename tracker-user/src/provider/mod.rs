@@ -28,6 +28,7 @@ mod gateway;
 mod grpc;
 pub mod json;
 mod pace;
+mod progress;
 pub mod protobuf;
 mod realtime;
 mod retries;
@@ -41,6 +42,7 @@ pub use catalog::{Catalog, Interest};
 pub use estimate::Estimates;
 pub use gateway::{Gateway, GatewayError};
 pub use pace::{ChunkTimes, SECONDS_BUCKETS};
+pub use progress::Progress;
 
 /// Those that have a row.
 #[cfg(test)]

@@ -52,6 +52,11 @@ impl Pace {
         self.first.is_some()
     }
 
+    /// When the first content came.
+    pub(super) const fn first(&self) -> Option<Timestamp> {
+        self.first
+    }
+
     /// From `started` to the first content, seconds.
     pub(super) fn time_to_first_token(&self, started: Timestamp) -> Option<f64> {
         self.first.map(|first| first.seconds_since(started))

@@ -259,7 +259,7 @@ pub(super) static NEIGHBOURS: &[Endpoint] = &[
 const PLAIN: Quirks = Quirks { reasoning: Reasoning::Within, audio_beside_prompt: false };
 
 const fn vendor(provider: &'static str, hosts: &'static [&'static str]) -> Vendor {
-    Vendor { provider, hosts, under: &[], endpoints: &[], quirks: PLAIN }
+    Vendor { provider, hosts, under: &[], endpoints: &[], quirks: PLAIN, subscriptions: &[] }
 }
 
 const ASSISTANTS: &[Endpoint] = &[
@@ -289,7 +289,11 @@ const GOOGLE: &[Endpoint] = &[
 pub(super) static VENDORS: &[Vendor] = &[
     Vendor { endpoints: ASSISTANTS, ..vendor("openai", &["api.openai.com", "*.api.openai.com"]) },
     // The ChatGPT site is more than the API that Codex uses with an account.
-    Vendor { under: &["backend-api/codex/"], ..vendor("openai", &["chatgpt.com"]) },
+    Vendor {
+        under: &["backend-api/codex/"],
+        subscriptions: &["backend-api/codex/"],
+        ..vendor("openai", &["chatgpt.com"])
+    },
     Vendor {
         endpoints: ASSISTANTS,
         ..vendor("azure.ai.openai", &["*.openai.azure.com", "*.openai.azure.us", "*.openai.azure.cn"])
@@ -303,22 +307,26 @@ pub(super) static VENDORS: &[Vendor] = &[
         "azure.ai.inference",
         &["*.services.ai.azure.com", "*.inference.ai.azure.com", "*.models.ai.azure.com"],
     ),
-    vendor(
-        "github_copilot",
-        &[
-            "api.githubcopilot.com",
-            "api.*.githubcopilot.com",
-            "proxy.*.githubcopilot.com",
-            "copilot-proxy.githubusercontent.com",
-        ],
-    ),
+    Vendor {
+        subscriptions: &[""],
+        ..vendor(
+            "github_copilot",
+            &[
+                "api.githubcopilot.com",
+                "api.*.githubcopilot.com",
+                "proxy.*.githubcopilot.com",
+                "copilot-proxy.githubusercontent.com",
+            ],
+        )
+    },
     vendor("anthropic", &["api.anthropic.com"]),
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
         endpoints: GOOGLE,
         ..vendor("gcp.gemini", &["generativelanguage.googleapis.com"])
     },
-    vendor("gcp.gemini", &["cloudcode-pa.googleapis.com"]),
+    // Code Assist, which Gemini CLI uses with a Google account.
+    Vendor { subscriptions: &[""], ..vendor("gcp.gemini", &["cloudcode-pa.googleapis.com"]) },
     Vendor {
         quirks: Quirks { reasoning: Reasoning::Unreported, ..PLAIN },
         endpoints: GOOGLE,
@@ -395,7 +403,8 @@ pub(super) static VENDORS: &[Vendor] = &[
     vendor("together_ai", &["api.together.xyz", "api.together.ai"]),
     vendor("fireworks_ai", &["api.fireworks.ai"]),
     vendor("cerebras", &["api.cerebras.ai"]),
-    vendor("z_ai", &["api.z.ai", "open.bigmodel.cn"]),
+    // With its plan for coding it has other paths than without.
+    Vendor { subscriptions: &["api/coding/"], ..vendor("z_ai", &["api.z.ai", "open.bigmodel.cn"]) },
     Vendor {
         endpoints: &[
             any_task("models/{model}", &GENERATE, "text_completion"),

@@ -49,6 +49,8 @@ pub struct RequestHead {
     pub port: Option<u16>,
     /// `Content-Type`, parameters included.
     pub content_type: Option<String>,
+    /// Its credential is one that belongs to a subscription: all that is kept of credentials.
+    pub subscription: bool,
     /// Other headers that a dialect asked for, lower-case names.
     pub headers: Vec<(&'static str, String)>,
 }

@@ -51,6 +51,16 @@ pub(crate) fn differences(row: &Row, calls: &[Call]) -> Vec<String> {
         count(usage.cache_creation_input_tokens),
     );
     same("reasoning_tokens", number("reasoning_tokens"), count(usage.reasoning_tokens));
+    for (name, got) in [
+        ("cache_creation_1h_tokens", usage.cache_creation_1h_input_tokens),
+        ("audio_input_tokens", usage.audio_input_tokens),
+        ("image_input_tokens", usage.image_input_tokens),
+        ("audio_output_tokens", usage.audio_output_tokens),
+        ("image_output_tokens", usage.image_output_tokens),
+    ] {
+        // That there are none is said or not.
+        same(name, number(name).filter(|it| it != "0"), count(got.filter(|it| *it > 0)));
+    }
     let reported = usage.input_tokens.is_some() || usage.output_tokens.is_some();
     let source = if reported { UsageSource::Reported } else { UsageSource::Missing };
     same("usage_source", Some(source.as_str().into()), Some(usage.source.as_str().into()));
@@ -98,6 +108,7 @@ fn unread(row: &Row, field: &str) -> Option<&'static str> {
         "model" if row.endpoint == "replicate.predictions" => "the path is not read",
         "reasoning_tokens" if row.endpoint == "cohere.v2.chat" => "newer than the index's idea of the format",
         "finish_reasons" if row.endpoint == "bedrock.invoke_stream" => "Jamba's streams are not read",
+        "cost" if ["xai", "azure-foundry"].contains(&&*row.provider) => "only read where it is in dollars",
         "response_id" | "cost" if row.endpoint == "rerank" => "they are only read of Cohere's",
         "service_tier" | "server_tool_calls" if row.endpoint == "gemini.interactions" => {
             "newer than the index's idea of the format"

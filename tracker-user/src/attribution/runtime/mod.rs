@@ -16,6 +16,7 @@ mod grpc;
 mod kubernetes;
 mod limited;
 mod state;
+mod survey;
 
 use std::{
     collections::BTreeSet,
@@ -33,6 +34,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use cache::Cache;
 pub use cache::Counters;
 use description::{Description, Details};
+pub use survey::{SocketAnswer, SocketReport, survey};
 
 use super::origin::Container;
 
@@ -111,6 +113,12 @@ enum Error {
     /// There is no such socket or file, or nobody behind it.
     #[error("nobody is there")]
     Absent,
+    /// There is somebody, who lets others in.
+    #[error("permission denied")]
+    Denied,
+    /// There is somebody, who is not asked like this.
+    #[error("this interface is not implemented")]
+    Unimplemented,
     /// There is, and it did not go well.
     #[error("{0}")]
     Failed(String),
@@ -120,6 +128,7 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::Absent,
+            io::ErrorKind::PermissionDenied => Self::Denied,
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -141,6 +150,7 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         match status.code() {
             tonic::Code::NotFound => Self::Absent,
+            tonic::Code::Unimplemented => Self::Unimplemented,
             code => Self::Failed(code.description().to_owned()),
         }
     }
@@ -278,7 +288,7 @@ impl Asker {
                     return Outcome { details: Some(details), certain: is_socket && !failed, failed };
                 }
                 Ok(Ok(None) | Err(Error::Absent)) => continue,
-                Ok(Err(Error::Failed(why))) => why,
+                Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer in time".to_owned(),
             };
             failed = true;
@@ -327,6 +337,12 @@ impl Place {
     }
 }
 
+/// The host's root folder: in a container of its own the daemon has another.
+fn host_root(proc_root: &Path) -> PathBuf {
+    let hosts = proc_root.join("1/root");
+    if hosts.join("run").is_dir() { hosts } else { PathBuf::from("/") }
+}
+
 /// Knows containers, or finds out.
 #[derive(Debug)]
 pub(super) struct Runtimes {
@@ -339,11 +355,7 @@ impl Runtimes {
     /// Starts the thread that asks. `proc_root` is where the host's processes are.
     pub(super) fn new(config: Config, proc_root: &Path) -> Self {
         let Config { root, sockets, labels } = config;
-        let root = root.unwrap_or_else(|| {
-            // In a container of its own the daemon has another root than the host.
-            let hosts = proc_root.join("1/root");
-            if hosts.join("run").is_dir() { hosts } else { PathBuf::from("/") }
-        });
+        let root = root.unwrap_or_else(|| host_root(proc_root));
         let cache = Arc::new(Cache::default());
         let (questions, inbox) = mpsc::channel(MAX_WAITING);
         let usual = state::Bundles { folder: root.join(TASKS) };

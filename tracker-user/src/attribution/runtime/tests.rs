@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
     path::Path,
     time::Instant,
 };
@@ -46,7 +49,7 @@ impl Host {
     }
 }
 
-/// What an engine answers to the request for a list of containers, and to no other.
+/// What an engine answers to the request for a list of containers, and to no other. It has only this one.
 fn engine(list: &str) -> impl Fn(UnixStream) + Send + 'static {
     let list = list.to_owned();
     move |mut stream| {
@@ -59,8 +62,11 @@ fn engine(list: &str) -> impl Fn(UnixStream) + Send + 'static {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
-        let asked = head.starts_with("GET /containers/json?") && head.contains(ID);
-        let (status, body) = if asked { ("200 OK", list.as_str()) } else { ("400 Bad Request", "{}") };
+        let (status, body) = match head.starts_with("GET /containers/json?") {
+            true if head.contains(ID) => ("200 OK", list.as_str()),
+            true => ("200 OK", "[]"),
+            false => ("400 Bad Request", "{}"),
+        };
         let _ = write!(
             stream,
             "HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -351,4 +357,33 @@ fn a_socket_is_said_by_what_it_speaks() {
     for text in ["/run/docker.sock", "unix:///x", "docker://run/docker.sock", ""] {
         assert!(parse(text).unwrap_err().to_string().contains("docker:///path"), "{text}");
     }
+}
+
+#[test]
+fn sockets_that_are_there_are_said_to_answer_or_not() {
+    let host = Host::new();
+    host.serve("run/docker.sock", engine(&listed("web", "{}")));
+    host.serve("run/user/7/docker.sock", engine(&listed("web", "{}"))); // Not that user's.
+    host.serve("run/podman/podman.sock", |mut stream| drop(stream.write_all(b"HTTP/1.1 500 No\r\n\r\n")));
+    drop(UnixListener::bind(host.path("run/crio/crio.sock")).unwrap());
+    host.write("etc/group", "root:x:0:\nengines:x:4711:me\n");
+    std::os::unix::fs::chown(host.path("run/docker.sock"), None, Some(4711)).unwrap_or_default();
+    fs::set_permissions(host.path("run/docker.sock"), fs::Permissions::from_mode(0o660)).unwrap();
+    let sockets = vec![Socket { api: SocketApi::Cri, path: "/nowhere.sock".into() }];
+    let config = Config { root: Some(host.root.path().to_owned()), sockets, labels: BTreeSet::new() };
+
+    let reports = survey(&config, Path::new("/proc")).unwrap();
+    let found: Vec<_> = reports
+        .iter()
+        .map(|it| (it.path.strip_prefix(host.root.path()).unwrap_or(&it.path), &it.answer))
+        .collect();
+    assert_eq!(found[0], (Path::new("/nowhere.sock"), &SocketAnswer::Nobody), "the operator said that it is");
+    assert_eq!(found[1], (Path::new("run/docker.sock"), &SocketAnswer::Answers));
+    assert_eq!(found[2], (Path::new("run/user/7/docker.sock"), &SocketAnswer::Nobody));
+    assert_eq!(found[3].0, Path::new("run/podman/podman.sock"));
+    assert!(matches!(found[3].1, SocketAnswer::Failed(_)), "{:?}", found[3]);
+    assert_eq!(found[4], (Path::new("run/crio/crio.sock"), &SocketAnswer::Nobody));
+    assert_eq!(found.len(), 5);
+    // Only root can give a file to another group.
+    assert!([None, Some("engines")].contains(&reports[1].group.as_deref()), "{:?}", reports[1]);
 }

@@ -238,14 +238,17 @@ impl<A: Attach> Table<A> {
             if known == Some(found.version) {
                 return Ok(Behind::Object(found.identity));
             }
-            match self.found_in(found.identity, found.version) {
-                Some([]) => return Ok(Behind::Nothing),
-                None if found.version.size >= LARGE => {
-                    let waits = self.waiting.add(&found, pid, mapping, turn)?;
-                    return waits.map(Behind::Waiting).ok_or(io::ErrorKind::QuotaExceeded.into());
-                }
-                _ if turn == Turn::Next => self.attacher.expect(),
-                _ => {}
+            let located = self.found_in(found.identity, found.version);
+            if located.is_some_and(<[_]>::is_empty) {
+                return Ok(Behind::Nothing);
+            }
+            let waits = located.is_none() && found.version.size >= LARGE;
+            if turn == Turn::Next {
+                self.attacher.expect();
+            }
+            if waits {
+                let waits = self.waiting.add(&found, pid, mapping, turn)?;
+                return waits.map(Behind::Waiting).ok_or(io::ErrorKind::QuotaExceeded.into());
             }
             let (file, identity, version) = file::open(&found)?;
             if known.is_some() {

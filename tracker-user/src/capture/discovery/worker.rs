@@ -98,7 +98,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
     }
 
     pub(super) fn run(&mut self) {
-        crate::capture::hurry();
+        crate::capture::try_to_hurry();
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = Instant::now();
             if now >= self.next_sweep {

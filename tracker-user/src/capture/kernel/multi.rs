@@ -126,9 +126,9 @@ impl Program {
         unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attributes) }
     }
 
-    /// Puts a probe at the beginning of a file that nobody runs, and takes it out again.
-    pub(super) fn attach_nowhere(&self, path: &Path) -> io::Result<()> {
-        self.attach(0, path, &[Place { offset: 0, cookie: 0 }]).map(drop)
+    /// Puts a probe at the beginning of a file that nobody runs. Dropping the descriptor takes it out.
+    pub(super) fn attach_nowhere(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.attach(0, path, &[Place { offset: 0, cookie: 0 }])
     }
 
     /// Whether the kernel makes links of this kind: it finds fault with the path, and not before.

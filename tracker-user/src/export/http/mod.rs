@@ -5,6 +5,7 @@
 //! made at a time and the passwords checked at a time are bounded.
 
 mod auth;
+mod index;
 mod patience;
 mod socket;
 mod tls;
@@ -75,16 +76,6 @@ const MAX_HEADERS: usize = 64;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
-
-const INDEX: &str = "<!doctype html>\n\
-    <html lang=\"en\"><head><meta charset=\"utf-8\"><title>llm-tracker</title></head><body>\n\
-    <h1>llm-tracker</h1>\n\
-    <ul>\n\
-    <li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n\
-    <li><a href=\"/healthz\">/healthz</a>: the daemon is alive</li>\n\
-    <li><a href=\"/readyz\">/readyz</a>: the daemon watches</li>\n\
-    </ul>\n\
-    </body></html>\n";
 
 /// Settings of an [`HttpServer`].
 #[derive(Clone, Debug)]
@@ -502,7 +493,7 @@ async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Body> {
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
         "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
-        "/" => page(StatusCode::OK, HTML, INDEX),
+        "/" => index::protected(page(StatusCode::OK, HTML, index::PAGE)),
         _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
     }
 }

@@ -64,7 +64,11 @@ async fn every_path_has_its_answer() {
     assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(metrics.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     assert!(metrics.contains("\nllm_calls_total{"));
-    assert!(get("/").await.contains("<a href=\"/metrics\">"));
+    let index = get("/").await;
+    assert!(
+        index.contains("<a href=\"/metrics\">")
+            && index.contains("content-security-policy: default-src 'none'; ")
+    );
     assert!(get("/healthz").await.ends_with("\r\n\r\nok\n"));
     assert!(get("/readyz").await.starts_with("HTTP/1.1 503 "));
     served.ready.set(true);

@@ -6,7 +6,7 @@
 
 use super::{
     CHAT_FRAMING,
-    Counter::{CacheCreation, CacheRead, Input, Output, OutputAtStart, Reasoning},
+    Counter::{CacheCreation, CacheCreation1h, CacheRead, Input, Output, OutputAtStart, Reasoning},
     Dialect,
     Field::{
         Arguments, Content, Count, Error, ErrorCode, ErrorType, FinishReason, Instructions, Kind, Message,
@@ -73,6 +73,7 @@ pub(super) const MESSAGES_RESPONSE: &[Path] = &[
     ("usage.output_tokens", Scalar, Count(Output)),
     ("usage.cache_read_input_tokens", Scalar, Count(CacheRead)),
     ("usage.cache_creation_input_tokens", Scalar, Count(CacheCreation)),
+    ("usage.cache_creation.ephemeral_1h_input_tokens", Scalar, Count(CacheCreation1h)),
     ("usage.output_tokens_details.thinking_tokens", Scalar, Count(Reasoning)),
     ("message.id", Scalar, ResponseId),
     ("message.model", Scalar, ResponseModel),
@@ -81,6 +82,7 @@ pub(super) const MESSAGES_RESPONSE: &[Path] = &[
     ("message.usage.output_tokens", Scalar, Count(OutputAtStart)),
     ("message.usage.cache_read_input_tokens", Scalar, Count(CacheRead)),
     ("message.usage.cache_creation_input_tokens", Scalar, Count(CacheCreation)),
+    ("message.usage.cache_creation.ephemeral_1h_input_tokens", Scalar, Count(CacheCreation1h)),
     ("content_block", Presence, Tool),
     ("content_block.type", Scalar, ToolKind),
     ("content_block.name", Scalar, ToolName),

@@ -7,14 +7,14 @@
 
 use super::{
     Counter::{
-        CacheCreation, CacheCreationElsewhere, CacheRead, CacheReadElsewhere, Input, InputElsewhere, Output,
-        OutputElsewhere, Reasoning, WholeInput,
+        self, CacheCreation, CacheCreation1h, CacheCreationElsewhere, CacheRead, CacheReadElsewhere, Input,
+        InputElsewhere, Output, OutputElsewhere, Reasoning, WholeInput,
     },
     Dialect,
     Field::{
-        Add, Arguments, Choice, Content, Count, ErrorType, FinishReason, Instructions, Message, Prompt,
-        ResponseId, ResponseModel, Schema, StopReason, Terminator, Tool, ToolId, ToolIndex, ToolKind,
-        ToolName, Tools, Usage as UsageObject, Whole,
+        Add, Arguments, Choice, Content, Count, CountName, ErrorType, FinishReason, Instructions, Message,
+        Named, NamedCount, Prompt, ResponseId, ResponseModel, Schema, StopReason, Terminator, Tool, ToolId,
+        ToolIndex, ToolKind, ToolName, Tools, Usage as UsageObject, Whole,
     },
     PLAIN, Path, StreamEnd,
     anthropic::MESSAGES_RESPONSE,
@@ -129,7 +129,13 @@ const CONVERSE_RESPONSE: &[Path] = &[
     ("usage.cacheReadInputTokenCount", Scalar, Count(CacheRead)),
     ("usage.cacheWriteInputTokens", Scalar, Count(CacheCreation)),
     ("usage.cacheWriteInputTokenCount", Scalar, Count(CacheCreation)),
+    ("usage.cacheDetails[]", Presence, Named(WRITTEN_FOR)),
+    ("usage.cacheDetails[].ttl", Scalar, CountName),
+    ("usage.cacheDetails[].inputTokens", Scalar, NamedCount),
 ];
+
+/// How long what is written to the cache is kept.
+const WRITTEN_FOR: &[(&str, Counter)] = &[("1h", CacheCreation1h)];
 
 /// What the other families call things.
 const FAMILIES: &[Path] = &[

@@ -5,12 +5,16 @@
 //! Google's reference for `GenerateContentResponse` and recordings.
 
 use super::{
-    Counter::{CacheRead, Input, Output, Reasoning, ToolInput},
+    Counter::{
+        self, AudioInput, AudioOutput, CacheRead, ImageInput, ImageOutput, Input, Output, Reasoning,
+        ToolInput,
+    },
     Dialect,
     Field::{
-        Add, Arguments, Choice, ChoiceIndex, Content, Count, Error, ErrorCode, ErrorStatus, FinishReason,
-        Finished, Instructions, Media, Message, Model, Opaque, Prompt, ResponseId, ResponseModel, Schema,
-        ServerTool, ServiceTier, Tool, ToolName, Tools, Usage as UsageObject,
+        Add, Arguments, Choice, ChoiceIndex, Content, Count, CountName, Error, ErrorCode, ErrorStatus,
+        FinishReason, Finished, Instructions, Media, Message, Model, Named, NamedCount, Opaque, Prompt,
+        ResponseId, ResponseModel, Schema, ServerTool, ServiceTier, Tool, ToolName, Tools,
+        Usage as UsageObject,
     },
     Merge, NO_FRAMING, PLAIN, Path, Quirks, StreamEnd,
     counts::{Counts, input_usage, sum, usage},
@@ -93,12 +97,23 @@ const RESPONSE: &[Path] = &[
     ("usageMetadata.cachedContentTokenCount", Scalar, Count(CacheRead)),
     ("usageMetadata.candidatesTokenCount", Scalar, Count(Output)),
     ("usageMetadata.thoughtsTokenCount", Scalar, Count(Reasoning)),
+    ("usageMetadata.promptTokensDetails[]", Presence, Named(PROMPT_PARTS)),
+    ("usageMetadata.promptTokensDetails[].modality", Scalar, CountName),
+    ("usageMetadata.promptTokensDetails[].tokenCount", Scalar, NamedCount),
+    ("usageMetadata.candidatesTokensDetails[]", Presence, Named(ANSWER_PARTS)),
+    ("usageMetadata.candidatesTokensDetails[].modality", Scalar, CountName),
+    ("usageMetadata.candidatesTokensDetails[].tokenCount", Scalar, NamedCount),
     ("usageMetadata.serviceTier", Scalar, ServiceTier),
     ("usageMetadata.trafficType", Scalar, ServiceTier),
     ("error", Presence, Error),
     ("error.status", Scalar, ErrorStatus),
     ("error.code", Scalar, ErrorCode),
 ];
+
+/// Parts of the prompt that may have prices of their own, by their modality.
+pub(super) const PROMPT_PARTS: &[(&str, Counter)] = &[("AUDIO", AudioInput), ("IMAGE", ImageInput)];
+/// The same of the answer.
+pub(super) const ANSWER_PARTS: &[(&str, Counter)] = &[("AUDIO", AudioOutput), ("IMAGE", ImageOutput)];
 
 /// Thoughts are beside the candidates, what tools brought in is beside the prompt.
 pub(super) fn generate_usage(counts: &Counts, _: Quirks) -> Usage {

@@ -3,7 +3,7 @@
 //! Sources: OpenAI's and Mistral's API references and recordings.
 
 use super::{
-    Counter::{AudioInput, CacheRead, Input, Output, Total},
+    Counter::{AudioInput, CacheRead, ImageInput, ImageOutput, Input, Output, Total},
     Dialect,
     Field::{
         Content, Cost, Count, Error, ErrorCode, ErrorType, Kind, Model, OuterCode, Prompt, ResponseId,
@@ -72,6 +72,9 @@ const COMMON: &[Path] = &[
     ("usage.output_tokens", Scalar, Count(Output)),
     ("usage.total_tokens", Scalar, Count(Total)),
     ("usage.input_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.input_tokens_details.image_tokens", Scalar, Count(ImageInput)),
+    ("usage.output_tokens_details.image_tokens", Scalar, Count(ImageOutput)),
+    ("usage.input_token_details.audio_tokens", Scalar, Count(AudioInput)),
     ("usage.prompt_tokens", Scalar, Count(Input)),
     ("usage.completion_tokens", Scalar, Count(Output)),
     ("usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),

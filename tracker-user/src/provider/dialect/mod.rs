@@ -81,6 +81,12 @@ pub(super) enum Field {
     Count(Counter),
     /// A part of a count, which is the sum of such parts.
     Add(Counter),
+    /// A count by name, in a list of them: those that are known go to these counts.
+    Named(&'static [(&'static str, Counter)]),
+    /// The name of such a one.
+    CountName,
+    /// Its number.
+    NamedCount,
     /// What the provider charges for the call, in the unit it bills in.
     Cost,
     /// The service tier that answered.

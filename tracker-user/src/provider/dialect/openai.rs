@@ -6,7 +6,10 @@
 
 use super::{
     CHAT_FRAMING,
-    Counter::{AudioInput, CacheCreation, CacheRead, Input, Output, Reasoning as ReasoningCount, Total},
+    Counter::{
+        AudioInput, AudioOutput, CacheCreation, CacheCreation1h, CacheRead, ImageInput, ImageOutput, Input,
+        Output, Reasoning as ReasoningCount, Total,
+    },
     Dialect,
     Field::{
         Choice, ChoiceIndex, Content, Cost, Count, Error, ErrorCode, ErrorStatus, ErrorType, FinishReason,
@@ -184,10 +187,15 @@ pub(super) const CHAT_USAGE: &[Path] = &[
     ("usage.total_tokens", Scalar, Count(Total)),
     ("usage.cost", Scalar, Cost),
     ("usage.cost.total_cost", Scalar, Cost),
+    // xAI.
+    ("usage.cost_in_usd_ticks", Scalar, Cost),
     ("usage.prompt_tokens_details.cached_tokens", Scalar, Count(CacheRead)),
     ("usage.prompt_tokens_details.cache_write_tokens", Scalar, Count(CacheCreation)),
     ("usage.prompt_tokens_details.audio_tokens", Scalar, Count(AudioInput)),
+    ("usage.prompt_tokens_details.image_tokens", Scalar, Count(ImageInput)),
     ("usage.completion_tokens_details.reasoning_tokens", Scalar, Count(ReasoningCount)),
+    ("usage.completion_tokens_details.audio_tokens", Scalar, Count(AudioOutput)),
+    ("usage.completion_tokens_details.image_tokens", Scalar, Count(ImageOutput)),
     // DeepSeek, Together, Mistral and GitHub Copilot have these beside, or in place of, the details.
     ("usage.prompt_cache_hit_tokens", Scalar, Count(CacheRead)),
     ("usage.cached_tokens", Scalar, Count(CacheRead)),
@@ -196,6 +204,7 @@ pub(super) const CHAT_USAGE: &[Path] = &[
     // Databricks, for Anthropic's models.
     ("usage.cache_read_input_tokens", Scalar, Count(CacheRead)),
     ("usage.cache_creation_input_tokens", Scalar, Count(CacheCreation)),
+    ("usage.cache_creation.ephemeral_1h_input_tokens", Scalar, Count(CacheCreation1h)),
     // Groq without `include_usage`; with it the same numbers come up to three times.
     ("x_groq.usage", Presence, UsageObject),
     ("x_groq.usage.prompt_tokens", Scalar, Count(Input)),
@@ -225,6 +234,7 @@ const RESPONSES_RESPONSE: &[Path] = &[
     ("delta", Text, Content),
     ("service_tier", Scalar, ServiceTier),
     ("usage.cost", Scalar, Cost),
+    ("usage.cost_in_usd_ticks", Scalar, Cost),
     ("usage", Presence, UsageObject),
     ("usage.input_tokens", Scalar, Count(Input)),
     ("usage.output_tokens", Scalar, Count(Output)),

@@ -129,6 +129,17 @@ impl Text {
     /// How many there are, as far as that is known.
     pub(super) fn tokens(&mut self) -> u64 {
         let here = self.in_stretch();
+        self.with(here)
+    }
+
+    /// The same of a text that goes on.
+    pub(super) fn so_far(&mut self) -> u64 {
+        let here = self.counter.as_mut().map_or(0, |counter| counter.so_far().saturating_sub(self.found));
+        self.with(here)
+    }
+
+    /// With so many in this stretch.
+    fn with(&self, here: u64) -> u64 {
         let skipped = self.skipped + if self.skips { self.seen } else { 0 };
         self.tokens.saturating_add(here).saturating_add(self.near.part(skipped))
     }

@@ -103,6 +103,11 @@ impl Ears {
         (self.prompt, self.output, self.context) = (Prompt::default(), Output::default(), None);
     }
 
+    /// Tokens of the response in progress until now, where they can be known.
+    pub(super) fn so_far(&mut self) -> Option<u64> {
+        self.output.so_far()
+    }
+
     /// A response is over: adds what nobody reported of it.
     pub(super) fn finish(&mut self, turn: &mut Turn) {
         let output = std::mem::take(&mut self.output);

@@ -19,7 +19,9 @@ use crate::{
     provider::{
         Call,
         dialect::{
-            Counter::{CacheCreation, CacheRead, Input, Output, Reasoning},
+            Counter::{
+                AudioInput, AudioOutput, CacheCreation, CacheRead, ImageInput, Input, Output, Reasoning,
+            },
             Field, RESPONSES,
         },
         json::Want::{Everything, Presence, Scalar, Text, Within},
@@ -67,12 +69,17 @@ pub(super) const SERVER: &[Path] = &[
     ("response.usage.input_tokens_details.cache_write_tokens", Scalar, Count(CacheCreation)),
     ("response.usage.output_token_details.reasoning_tokens", Scalar, Count(Reasoning)),
     ("response.usage.output_tokens_details.reasoning_tokens", Scalar, Count(Reasoning)),
+    ("response.usage.input_token_details.audio_tokens", Scalar, Count(AudioInput)),
+    ("response.usage.input_token_details.image_tokens", Scalar, Count(ImageInput)),
+    ("response.usage.output_token_details.audio_tokens", Scalar, Count(AudioOutput)),
     // Of a transcription; of xAI's responses too, whose own usage is empty.
     ("usage", Presence, UsageObject),
     ("usage.input_tokens", Scalar, Count(Input)),
     ("usage.output_tokens", Scalar, Count(Output)),
     ("usage.input_token_details.cached_tokens", Scalar, Count(CacheRead)),
+    ("usage.input_token_details.audio_tokens", Scalar, Count(AudioInput)),
     ("usage.output_token_details.reasoning_tokens", Scalar, Count(Reasoning)),
+    ("usage.output_token_details.audio_tokens", Scalar, Count(AudioOutput)),
     ("item", Presence, Item),
     ("item.type", Scalar, ItemKind),
     ("item.name", Scalar, ItemName),

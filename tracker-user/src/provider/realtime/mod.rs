@@ -18,8 +18,8 @@ use said::{Said, Says};
 use turn::Turn;
 
 use super::{
-    Call,
-    catalog::SocketRoute,
+    Call, Progress,
+    catalog::{SocketRoute, is_by_subscription},
     dialect::{self, IN_PROMPTS, RESPONSES},
     estimate::Estimates,
     json::{PathTable, Scanner},
@@ -108,6 +108,7 @@ struct Session {
     host: Option<String>,
     port: Option<u16>,
     path: String,
+    subscription: bool,
     /// Of the response that opened it: 101, or 200 over HTTP/2.
     status: Option<u16>,
     /// The model that the client asked for.
@@ -131,6 +132,7 @@ impl Conversation {
             host: head.host.clone(),
             port: head.port,
             path: head.path.clone(),
+            subscription: is_by_subscription(head),
             status: None,
             model: None,
             served: None,
@@ -200,6 +202,32 @@ impl Conversation {
     pub(super) fn end(mut self, at: Timestamp, out: &mut dyn FnMut(Call)) {
         for turn in std::mem::take(&mut self.turns) {
             self.session.emit(turn.cut_short(), at, out);
+        }
+    }
+
+    /// Hands out how far each response that has not ended has come.
+    pub(super) fn progress(&mut self, out: &mut dyn FnMut(Progress<'_>)) {
+        let Self { session, turns, .. } = self;
+        // Whose the pieces are is not looked at.
+        let alone = turns.len() == 1;
+        for turn in turns.iter().filter(|turn| !turn.ended && !turn.warm_up) {
+            let ears = session.ears.as_mut().filter(|_| alone && !turn.unheard);
+            let counted = ears.and_then(|ears| ears.so_far());
+            if session.route.certain || turn.answered {
+                out(Progress {
+                    started: turn.started,
+                    provider: session.route.provider,
+                    operation: turn.operation.unwrap_or(session.route.operation),
+                    model: turn.model.as_deref().or(session.model.as_deref()),
+                    server_address: session.host.as_deref(),
+                    role: session.role,
+                    streaming: true,
+                    status: session.status,
+                    first_token: turn.pace.first(),
+                    output_tokens: counted,
+                    usage_source: Progress::source(None, counted),
+                });
+            }
         }
     }
 

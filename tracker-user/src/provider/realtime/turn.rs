@@ -105,7 +105,7 @@ impl Session {
             server_tool_calls: Vec::new(),
             service_tier: None,
             cost: None,
-            subscription: false,
+            subscription: self.subscription,
             continued: false,
             retry: None,
             labels: None,

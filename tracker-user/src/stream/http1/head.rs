@@ -34,6 +34,20 @@ pub(in crate::stream) const KEPT_HEADERS: [&str; 17] = [
     "x-stainless-retry-count",                      // which attempt it is: OpenAI's and Anthropic's SDKs
 ];
 
+/// What the tokens begin with that subscriptions are given, where those for calls that are paid one by one
+/// begin otherwise: Anthropic's of Claude Code, which are made by a login (`claude setup-token`).
+const SUBSCRIPTION_TOKENS: [&[u8]; 1] = [b"sk-ant-oat"];
+
+/// All that is kept of an `Authorization`: whose a token is, as far as its first letters tell; else nothing.
+pub(in crate::stream) fn beginning_of_credential(value: &[u8]) -> &'static [u8] {
+    const BEARER: usize = b"Bearer ".len();
+    let Some((scheme, token)) = value.split_at_checked(BEARER) else { return b"" };
+    let bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+    let known =
+        SUBSCRIPTION_TOKENS.iter().find(|start| bearer && token.trim_ascii_start().starts_with(start));
+    known.copied().unwrap_or_default()
+}
+
 /// Longest header value that is kept; those that matter have a few dozen bytes.
 const MAX_VALUE: usize = 1024;
 
@@ -122,6 +136,7 @@ pub(in crate::stream) fn request(bytes: &[u8], rigour: Rigour) -> Result<Request
         host,
         port,
         content_type: fields.content_type,
+        subscription: fields.subscription,
         headers: fields.kept,
     };
     let body = Wrapping { framing, codings: fields.codings };
@@ -192,6 +207,7 @@ struct Fields<'a> {
     transfer: Transfer,
     codings: Option<Vec<Coding>>,
     expects_continue: bool,
+    subscription: bool,
     kept: Vec<(&'static str, String)>,
 }
 
@@ -204,6 +220,7 @@ impl<'a> Fields<'a> {
             transfer: Transfer::None,
             codings: Some(Vec::new()),
             expects_continue: false,
+            subscription: false,
             kept: Vec::new(),
         };
         // Transfer codings were applied after content codings, wherever their header stands.
@@ -234,6 +251,8 @@ impl<'a> Fields<'a> {
                 list(header.value).for_each(|value| add_coding(&mut fields.codings, value));
             } else if is("expect") {
                 fields.expects_continue = header.value.eq_ignore_ascii_case(b"100-continue");
+            } else if is("authorization") {
+                fields.subscription = !beginning_of_credential(header.value).is_empty();
             } else if let Some(name) = KEPT_HEADERS.iter().find(|name| is(name))
                 && let Some(value) = text(header.value)
                 && fields.kept.len() < KEPT_HEADERS.len()
@@ -335,10 +354,28 @@ mod tests {
                 host: Some("api.example.com".into()),
                 port: Some(8443),
                 content_type: Some("application/json; charset=utf-8".into()),
+                subscription: false,
                 headers: vec![("x-amzn-requestid", "r1".into())],
             }
         );
         assert!(!format!("{read:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn of_a_credential_only_its_kind_is_kept() {
+        for (value, subscription) in [
+            ("Bearer sk-ant-oat01-hunter2", true),
+            ("bearer  sk-ant-oat01-hunter2", true),
+            ("Bearer sk-ant-api03-hunter2", false),
+            ("Bearer sk-proj-sk-ant-oat01", false),
+            ("Basic sk-ant-oat01", false),
+            ("sk-ant-oat01", false),
+            ("", false),
+        ] {
+            let read = read(&format!("POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {value}\r\n\r\n"));
+            assert_eq!(read.head.subscription, subscription, "{value}");
+            assert!(!format!("{read:?}").contains("hunter2"));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) struct Fields {
     scheme: bool,
     pub(super) status: Option<u16>,
     content_type: Option<String>,
+    subscription: bool,
     codings: Vec<Coding>,
     unknown_coding: bool,
     kept: Vec<(&'static str, String)>,
@@ -59,6 +60,7 @@ impl Fields {
             ":scheme" => self.scheme = true,
             ":status" => self.status = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok()),
             "host" => self.host = Some(value.to_vec()),
+            "authorization" => self.subscription = !value.is_empty(),
             "content-type" => self.content_type = text(value),
             "content-encoding" => {
                 let mut codings = Some(std::mem::take(&mut self.codings));
@@ -105,6 +107,7 @@ impl Fields {
             host,
             port,
             content_type: self.content_type,
+            subscription: self.subscription,
             headers: self.kept,
         }
     }

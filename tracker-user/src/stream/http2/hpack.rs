@@ -8,13 +8,14 @@
 //!
 //! Indices count from the newest entry, so what was inserted since the place was lost is known
 //! whatever came before it; everything older is [`Text::Unknown`]. Values of fields that nobody asked
-//! for (credentials, cookies) are measured and dropped: the table never holds them.
+//! for (credentials, cookies) are measured and dropped: the table never holds them. Of an `authorization` it
+//! holds whose it is, where its first letters tell.
 
 use std::collections::VecDeque;
 
 use httlib_huffman::DecoderSpeed;
 
-use crate::stream::http1::head::KEPT_HEADERS;
+use crate::stream::http1::head::{KEPT_HEADERS, beginning_of_credential};
 
 /// Largest dynamic table that is followed, bytes as RFC 7541, section 4.1 counts them. A peer that
 /// uses more (none of the common ones allows it) loses the oldest entries here.
@@ -30,13 +31,14 @@ const OVERHEAD: usize = 32;
 const MAX_VALUE: usize = 8 * 1024;
 
 /// Names of the fields that matter, beside [`KEPT_HEADERS`].
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     ":authority",
     ":method",
     ":path",
     ":protocol",
     ":scheme",
     ":status",
+    "authorization",
     "content-encoding",
     "content-type",
     "host",
@@ -160,6 +162,7 @@ impl Decoder {
         };
         let value = string(input, &mut self.scratch)?;
         let value_length = value.len();
+        let value = if name == Name::Known("authorization") { beginning_of_credential(value) } else { value };
         let value = Some(value).filter(|value| matches!(name, Name::Known(_)) && value.len() <= MAX_VALUE);
         out(name, value);
         if insert {

@@ -1,0 +1,136 @@
+//! Sums by the minute, of calls that are alike.
+
+use std::collections::HashMap;
+
+use super::{
+    Owner, container, model,
+    snapshot::{By, Sums},
+};
+use crate::{attribution::Origin, provider::Call};
+
+/// Minutes that are remembered, the present one included.
+pub(super) const MINUTES: u64 = 60;
+/// Groups at most. Where there would be more, those that have been quiet for longest become one.
+const MAX_GROUPS: usize = 1024;
+/// What such a group is called, as in the metrics.
+pub(super) const OTHER: &str = "other";
+/// Nanoseconds.
+pub(super) const MINUTE: u64 = 60_000_000_000;
+
+/// What calls are told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// Nobody, where they are of several.
+    pub(super) owner: Owner,
+    names: [Option<String>; By::ALL.len()],
+    other: bool,
+}
+
+impl Key {
+    pub(super) fn new(call: &Call, origin: &Origin) -> Self {
+        Self::of(call.provider, model(call), origin)
+    }
+
+    /// Of a call that was sent to this provider for this model.
+    pub(super) fn of(provider: &str, model: Option<&String>, origin: &Origin) -> Self {
+        let names = By::ALL.map(|by| match by {
+            By::Process => origin.process.name.clone(),
+            By::Container => container(origin).cloned(),
+            By::Model => model.cloned(),
+            By::Provider => Some(provider.to_owned()),
+            By::Agent => origin.agent.as_ref().map(|agent| agent.name.clone()),
+            By::User => origin.process.user.clone().or_else(|| origin.process.uid.map(|uid| uid.to_string())),
+        });
+        Self { owner: Owner::of(origin), names, other: false }
+    }
+
+    fn other(owner: Owner) -> Self {
+        Self { owner, names: By::ALL.map(|_| Some(OTHER.to_owned())), other: true }
+    }
+
+    /// The group that takes its place: that of the others of its owner, and at last that of all others.
+    fn folded(&self) -> Self {
+        Self::other(if self.other { Owner::default() } else { self.owner })
+    }
+
+    pub(super) fn name(&self, by: By) -> Option<&String> {
+        By::ALL.iter().zip(&self.names).find_map(|(it, name)| (*it == by).then_some(name.as_ref())?)
+    }
+}
+
+/// Sums of the minutes, each at the remainder of its number.
+#[derive(Debug)]
+pub(super) struct Minutes([(u64, Sums); MINUTES as usize]);
+
+impl Default for Minutes {
+    fn default() -> Self {
+        Self([const { (0, Sums::NONE) }; MINUTES as usize])
+    }
+}
+
+impl Minutes {
+    fn add(&mut self, minute: u64, sums: &Sums) {
+        let Some((number, sum)) = self.0.get_mut((minute % MINUTES) as usize) else { return };
+        // What is late by an hour has no place any more.
+        if *number > minute {
+            return;
+        }
+        if *number < minute {
+            (*number, *sum) = (minute, Sums::NONE);
+        }
+        sum.add(sums);
+    }
+
+    fn newest(&self) -> u64 {
+        self.0.iter().map(|(number, _)| *number).max().unwrap_or(0)
+    }
+
+    /// The sums of each minute after `minute - MINUTES`, up to `minute`.
+    pub(super) fn until(&self, minute: u64) -> impl Iterator<Item = (u64, &Sums)> {
+        let shown = move |number: u64| number <= minute && number.saturating_add(MINUTES) > minute;
+        self.0.iter().filter(move |(number, _)| shown(*number)).map(|(number, sums)| (*number, sums))
+    }
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    groups: HashMap<Key, Box<Minutes>>,
+}
+
+impl Groups {
+    /// Adds to the group, for the minute of this time, nanoseconds since the Unix epoch.
+    pub(super) fn add(&mut self, key: Key, at: u64, sums: &Sums) {
+        let minute = at / MINUTE;
+        if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
+            self.groups.retain(|_, minutes| minutes.newest().saturating_add(MINUTES) > minute);
+            while self.groups.len() >= MAX_GROUPS {
+                self.fold();
+            }
+        }
+        self.groups.entry(key).or_default().add(minute, sums);
+    }
+
+    /// Folds a sixteenth, at once, because finding them looks at all.
+    fn fold(&mut self) {
+        let last = Key::other(Owner::default());
+        let mut order: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|(key, _)| **key != last)
+            .map(|(key, minutes)| (minutes.newest(), key.clone()))
+            .collect();
+        order.sort_unstable();
+        for (_, key) in order.into_iter().take(MAX_GROUPS / 16) {
+            let Some(minutes) = self.groups.remove(&key) else { continue };
+            let folded = self.groups.entry(key.folded()).or_default();
+            for (number, sums) in &minutes.0 {
+                folded.add(*number, sums);
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Minutes)> {
+        self.groups.iter().map(|(key, minutes)| (key, &**minutes))
+    }
+}
