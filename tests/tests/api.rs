@@ -154,8 +154,8 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
     let mut longest = Duration::ZERO;
     for round in 0..5 {
         // Children that are gone, whose executables discovery has to have read, and one that is cut off.
-        let model = Scenario::new(17, 23).tag(&format!("r{round}")).model();
-        let cut = Scenario { cut: Some(3), ..Scenario::new(17, 23) }.tag(&format!("c{round}")).model();
+        let model = Scenario::new(17, 23).tag(format!("r{round}")).model();
+        let cut = Scenario { cut: Some(3), ..Scenario::new(17, 23) }.tag(format!("c{round}")).model();
         for body in [client::chat(&model), client::chat_stream(&model), client::chat_stream(&cut)] {
             Child::spawn(client::curl(&standin, CHAT, &body), LIMIT)?.wait()?;
         }

@@ -18,16 +18,29 @@ use llm_tracker_tests::{
     scenario::Scenario,
     standin::StandIn,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A command in a session, in its environment.
-fn in_session(arguments: &[&str], command: &Command) -> Result<Command> {
+/// A command in a session, in its environment, and where the daemon is to be asked.
+fn in_session(socket: &Path, arguments: &[&str], command: &Command) -> Result<Command> {
     let mut exec = Command::new(machine::daemon_binary()?);
     exec.arg("exec").args(arguments).arg("--").arg(command.get_program()).args(command.get_args());
     exec.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    exec.env("LLM_TRACKER_API_SOCKET", socket);
     Ok(exec)
+}
+
+/// Where no daemon is.
+fn nowhere() -> &'static Path {
+    Path::new("/nonexistent/api.sock")
+}
+
+/// What a command of `llm-tracker` says.
+fn ask(ledger: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(machine::daemon_binary()?);
+    command.args(arguments).arg("--ledger").arg(ledger);
+    Ok(Child::spawn(command, Duration::from_secs(30))?.wait()?.success()?.stdout)
 }
 
 fn shell(script: &str) -> Command {
@@ -37,7 +50,10 @@ fn shell(script: &str) -> Command {
 }
 
 fn status(arguments: &[&str], command: &Command) -> Result<Option<i32>> {
-    Ok(Child::spawn(in_session(arguments, command)?, Duration::from_secs(30))?.wait()?.status.code())
+    let exec = in_session(nowhere(), arguments, command)?;
+    let ended = Child::spawn(exec, Duration::from_secs(30))?.wait()?;
+    ensure!(ended.stderr.contains("no llm-tracker listens"), "{}", ended.stderr);
+    Ok(ended.status.code())
 }
 
 #[test]
@@ -48,7 +64,8 @@ fn the_exit_status_is_the_commands() -> Result<()> {
     assert_eq!(status(&[], &Command::new("/etc/passwd"))?, Some(126));
     // The environment is what a shell says, too.
     let nested = "test $LLM_TRACKER_SESSION = a/b && test $LLM_TRACKER_LABELS = k=2,l=x%2Cy,m=1";
-    let inner = in_session(&["--session", "b", "--label", "k=2", "--label", "l=x,y"], &shell(nested))?;
+    let inner = ["--session", "b", "--label", "k=2", "--label", "l=x,y"];
+    let inner = in_session(nowhere(), &inner, &shell(nested))?;
     assert_eq!(status(&["--session", "a", "--label", "k=1", "--label", "m=1"], &inner)?, Some(0));
     Ok(())
 }
@@ -58,7 +75,7 @@ fn signals_reach_the_command() -> Result<()> {
     for (signal, expected) in [(libc::SIGTERM, 3), (libc::SIGUSR1, 4), (libc::SIGINT, 5), (libc::SIGHUP, 6)] {
         let script = "trap 'exit 3' TERM; trap 'exit 4' USR1; trap 'exit 5' INT; trap 'exit 6' HUP; echo ready; \
                       while :; do sleep 0.05; done";
-        let mut child = Child::spawn(in_session(&[], &shell(script))?, Duration::from_secs(30))?;
+        let mut child = Child::spawn(in_session(nowhere(), &[], &shell(script))?, Duration::from_secs(30))?;
         let begun = Instant::now();
         while child.stdout()?.is_empty() {
             ensure!(child.is_running()? && begun.elapsed() < SOON, "the command does not begin");
@@ -81,28 +98,39 @@ struct Account {
     output: u64,
 }
 
+impl Account {
+    /// Of a group in a report.
+    fn of(group: &Value) -> Self {
+        let number = |name: &str| group[name].as_u64().unwrap_or_default();
+        Self {
+            calls: number("calls"),
+            errors: number("errors"),
+            retries: number("retries"),
+            input: number("input_tokens"),
+            cached: number("cache_read_input_tokens"),
+            output: number("output_tokens"),
+        }
+    }
+
+    fn sum<'a>(accounts: impl IntoIterator<Item = &'a Self>) -> Self {
+        accounts.into_iter().fold(Self::default(), |sum, it| Self {
+            calls: sum.calls + it.calls,
+            errors: sum.errors + it.errors,
+            retries: sum.retries + it.retries,
+            input: sum.input + it.input,
+            cached: sum.cached + it.cached,
+            output: sum.output + it.output,
+        })
+    }
+}
+
 /// What the ledger says, by one dimension.
 fn report(ledger: &Path, by: &str, condition: &str) -> Result<BTreeMap<String, Account>> {
-    let mut command = Command::new(machine::daemon_binary()?);
-    command.args(["report", "--json", "--by", by, "--where", condition, "--ledger"]).arg(ledger);
-    let answer = Child::spawn(command, Duration::from_secs(30))?.wait()?.success()?.stdout;
+    let answer = ask(ledger, &["report", "--json", "--by", by, "--where", condition])?;
     let answer: Value = serde_json::from_str(&answer)?;
     let groups = answer["groups"].as_array().cloned().unwrap_or_default();
-    let number = |group: &Value, name: &str| group[name].as_u64().unwrap_or_default();
-    Ok(groups
-        .into_iter()
-        .map(|group| {
-            let account = Account {
-                calls: number(&group, "calls"),
-                errors: number(&group, "errors"),
-                retries: number(&group, "retries"),
-                input: number(&group, "input_tokens"),
-                cached: number(&group, "cache_read_input_tokens"),
-                output: number(&group, "output_tokens"),
-            };
-            (group[by].as_str().unwrap_or_default().to_owned(), account)
-        })
-        .collect())
+    let named = |group: Value| (group[by].as_str().unwrap_or_default().to_owned(), Account::of(&group));
+    Ok(groups.into_iter().map(named).collect())
 }
 
 /// What the stand-in has served, by the tag of the model's name: a data point's number.
@@ -145,17 +173,45 @@ fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
     let ledger = folder.path().join("ledger.db");
     let daemon = with_ledger(&ledger)?;
     let harness = client::python(&standin, "harness.py", &["20"])?;
-    let exec = in_session(&["--session", "nightly", "--label", "agent_id=planner"], &harness)?;
+    let said = folder.path().join("used.json");
+    let arguments = ["--session", "nightly", "--label", "agent_id=planner", "--json", "--output"];
+    let exec =
+        in_session(&daemon.api_socket(), &[&arguments[..], &[&said.to_string_lossy()]].concat(), &harness)?;
     Child::spawn(exec, Duration::from_secs(300))?.wait()?.success()?;
 
+    // Nobody has waited: when it ends, all is there.
     let expected = served(&standin);
     assert_eq!(expected.len(), 20);
-    assert_eq!(expected.values().map(|account| account.retries).sum::<u64>(), 4);
-    wait_until_stored(&daemon, standin.served().len())?;
+    let all = Account::sum(expected.values());
+    assert_eq!((all.calls as usize, all.retries), (standin.served().len(), 4));
+    let used: Value = serde_json::from_str(&std::fs::read_to_string(&said)?)?;
+    assert_eq!(used["settled"], true, "{used}");
+    assert_eq!(Account::of(&used["total"]), all, "{}", daemon.losses());
+    assert_eq!(used["tools"], json!({"get_weather": 20}));
+    // Two of each data point's calls end well and ask for nothing.
+    assert_eq!((&used["turns"], &used["calls_per_turn"]), (&json!(40), &json!(all.calls as f64 / 40.0)));
     assert_eq!(report(&ledger, "label.data_id", "session=nightly")?, expected, "{}", daemon.losses());
     // Every call has the label of the command, too.
     let planner = &report(&ledger, "label.agent_id", "session=nightly")?["planner"];
-    assert_eq!(planner.calls as usize, standin.served().len());
+    assert_eq!(*planner, all);
+
+    let session = ask(&ledger, &["session", "nightly", "--json"])?;
+    let calls = serde_json::from_str::<Value>(&session)?["calls"].as_array().map(Vec::len);
+    assert_eq!(calls, Some(all.calls as usize));
+    let session = ask(&ledger, &["session", "nightly"])?;
+    assert_eq!(session.lines().filter(|line| line.contains("get_weather")).count(), 21, "{session}");
+    for (format, lines) in [
+        ("open-strix", all.calls - all.errors),
+        ("agentopt", all.calls),
+        ("hangman", 2),
+        // A data point whose last calls fail leaves a turn open; there are eight.
+        ("kit", all.calls + 40 + 8),
+        ("otel-json", all.calls),
+    ] {
+        let exported = ask(&ledger, &["export", "--format", format, "--where", "session=nightly"])?;
+        let values: Vec<Value> = exported.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        assert_eq!(values.len() as u64, lines, "{format}: {exported}");
+    }
     daemon.stop()?;
     Ok(())
 }
@@ -168,16 +224,18 @@ fn a_session_within_another_counts_for_both() -> Result<()> {
     let mut daemon = with_ledger(&ledger)?;
     let chat =
         |tag: &str| client::curl(&standin, CHAT, &client::chat(&Scenario::new(10, 5).tag(tag).model()));
-    let inner = in_session(&["--session", "point", "--label", "data_id=1"], &chat("inner"))?;
-    let run = |session: &str, label: &str, command: &Command| -> Result<()> {
-        let exec = in_session(&["--session", session, "--label", label], command)?;
-        Child::spawn(exec, client::LIMIT)?.wait()?.success().map(drop)
+    let socket = daemon.api_socket();
+    let inner = in_session(&socket, &["--session", "point", "--label", "data_id=1"], &chat("inner"))?;
+    let run = |session: &str, label: &str, command: &Command| -> Result<String> {
+        let exec = in_session(&socket, &["--session", session, "--label", label], command)?;
+        Ok(Child::spawn(exec, client::LIMIT)?.wait()?.success()?.stderr)
     };
     // A shell that becomes another program, ten times: each lives for some milliseconds.
     for _ in 0..10 {
         run("outer", "combo_id=a", &inner)?;
     }
-    run("outer", "combo_id=b", &chat("outer"))?;
+    let said = run("outer", "combo_id=b", &chat("outer"))?;
+    assert!(said.contains("The session outer:") && said.contains("turns: 1, of 1.0 calls each"), "{said}");
     run("outer2", "combo_id=b", &chat("other"))?;
     Child::spawn(chat("none"), client::LIMIT)?.wait()?.success()?;
     let calls = daemon.wait_for(13, |call| call.process.name.as_deref() == Some("curl"))?;

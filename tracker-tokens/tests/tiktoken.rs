@@ -18,7 +18,7 @@ fn count(pieces: &[&[u8]]) -> u64 {
     let mut counter = Counter::default();
     for piece in pieces {
         counter.push(piece);
-        counter.so_far(); // It may be asked for at any time.
+        let _ = counter.so_far(); // It may be asked for at any time.
     }
     let so_far = counter.so_far();
     assert_eq!(so_far, counter.tokens());

@@ -11,7 +11,7 @@ use toml::Value;
 use crate::{
     config::{Flag, LogFormat, LogLevel, Sources},
     exec::ExecArgs,
-    report::{CallsArgs, PricesArgs, ReportArgs},
+    report::{CallsArgs, ExportArgs, PricesArgs, ReportArgs, SessionArgs},
     top::TopArgs,
 };
 
@@ -63,11 +63,16 @@ Examples:
   llm-tracker report --by agent --where 'provider=anthropic' --where 'agent!='
   llm-tracker report --since 2026-01-01 --until 2026-02-01 --by container --csv";
 
-const PRICES_EXAMPLES: &str = "\
+const EXPORT_EXAMPLES: &str = "\
 Examples:
-  llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
-  llm-tracker prices gpt-5 --provider azure.ai.openai
-  llm-tracker prices --json                             all prices";
+  llm-tracker export --format open-strix --since 7d > events.jsonl
+  llm-tracker export --format agentopt --where session=nightly
+  llm-tracker export --format otel-json --where agent=claude";
+
+const SESSION_EXAMPLES: &str = "\
+Examples:
+  llm-tracker session nightly                           what it has used, and its calls one by one
+  llm-tracker session nightly/suite-3 --since 7d --json";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -77,6 +82,12 @@ Examples:
 
 The command gets LLM_TRACKER_SESSION and LLM_TRACKER_LABELS (suite=web,data_id=7) in its environment. Programs that
 start others can set them, too, for each of them. The exit status is the command's.";
+
+const PRICES_EXAMPLES: &str = "\
+Examples:
+  llm-tracker prices claude-sonnet-4-5-20250929         what is used for its calls, at each provider
+  llm-tracker prices gpt-5 --provider azure.ai.openai
+  llm-tracker prices --json                             all prices";
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -121,6 +132,12 @@ pub enum Command {
     /// Show what tokens cost, and whose prices these are.
     #[command(after_help = PRICES_EXAMPLES)]
     Prices(PricesArgs),
+    /// Show what one session has used, and its calls one by one.
+    #[command(after_help = SESSION_EXAMPLES)]
+    Session(SessionArgs),
+    /// Write calls in the shapes of other trackers, one JSON object a line.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Run a command whose LLM calls, and those of all that it starts, belong to a session.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
@@ -237,8 +254,9 @@ mod tests {
             let examples = help.split_once("Examples:\n").map(|(_, after)| after);
             let examples = examples.unwrap_or_else(|| panic!("{path} has no examples"));
             for line in examples.lines().take_while(|line| line.starts_with("  ")) {
-                // What is explained stands behind two spaces, what is piped behind a bar.
-                let typed = line.trim_start().split("  ").next().and_then(|line| line.split(" | ").next());
+                // What is explained stands behind two spaces, what becomes of it behind a bar or an arrow.
+                let typed =
+                    line.trim_start().split("  ").next().and_then(|line| line.split(['|', '>']).next());
                 let words = typed.unwrap_or_default().split_whitespace().map(|word| word.replace('\'', ""));
                 Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{path}: {line}: {error}"));
             }

@@ -47,11 +47,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Doctor => return doctor::run(&settings),
         Command::Report(args) => report::report(args, &settings.config)?,
         Command::Calls(args) => report::calls(args, &settings.config)?,
+        Command::Session(args) => terminal::say(&report::session(args, &settings.config)?)?,
+        Command::Export(args) => report::export(args, &settings.config, io::stdout())?,
         Command::Prices(args) => {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
             terminal::show(&report::prices(args, &prices, terminal::width()))?;
         }
-        Command::Exec(args) => return exec::run(args),
+        Command::Exec(args) => return exec::run(args, &settings.config),
         Command::Top(args) => terminal::say(&top::run(args, &settings.config)?)?,
         Command::Generate(args) => generate::run(args)?,
         Command::Config(ConfigCommand::Show { json: false }) => terminal::say(&settings.to_string())?,

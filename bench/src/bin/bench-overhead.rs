@@ -2,7 +2,11 @@
 //!
 //! All variants are measured in turn, round after round, in one run; medians are compared.
 
-use std::{path::PathBuf, thread::sleep, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -145,11 +149,11 @@ struct Results {
     nginx: Nginxes,
     /// The same without probes, a moment before each: the machine has slow minutes.
     unprobed: Nginxes,
-    /// Bytes that the daemon says it lost: of the load's, and of all it saw by the end.
+    /// Bytes of the load's that the daemon says it lost.
     lost_pairs: f64,
-    lost_in_all: f64,
-    /// All bytes that it saw on LLM connections.
-    bytes_in_all: f64,
+    /// Bytes of nginx's that it saw, and those of them that it says it lost.
+    nginx_bytes: f64,
+    nginx_lost: f64,
     /// Calls of the load that it did not report with the right numbers, and all of them.
     missed_calls: usize,
     calls: usize,
@@ -162,8 +166,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(is_root(), "attaching probes needs root: run it with sudo");
     let mut load = Load::start()?;
-    let public = probe::public_sites(&load.library)?;
-    let ours = probe::our_sites(&load.library)?;
+    let library = load.library.clone();
+    let public = probe::public_sites(&library)?;
+    let ours = probe::our_sites(&library)?;
     let nginx = (arguments.nginx_seconds > 0).then(Nginx::start).transpose()?;
     let mut results = Results {
         pairs: vec![Samples::default(); arguments.sizes.len()],
@@ -180,18 +185,24 @@ fn main() -> Result<()> {
                 eprintln!("somebody else probes {}: the ratios count that as free", load.library.display());
             }
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, variant.title());
-            if let Some(nginx) = &nginx {
-                measure_nginx(variant, index, &arguments, nginx, &mut results.unprobed)?;
-            }
-            let Some(attached) = attach(variant, &arguments, &load, &public, &ours)? else {
+            let attach = || attach(variant, &arguments, &library, &public, &ours);
+            let Some(attached) = attach()? else {
                 eprintln!("not on this kernel: it has no session links");
                 continue;
             };
-            if let Some(nginx) = &nginx {
-                measure_nginx(variant, index, &arguments, nginx, &mut results.nginx)?;
-            }
             measure_pairs(variant, index, &arguments, &mut load, &ours, &attached, &mut results)?;
             detach(attached, variant, &arguments, &mut results)?;
+            if let Some(nginx) = &nginx {
+                measure_nginx(variant, index, &arguments, nginx, &mut results.unprobed)?;
+                let attached = attach()?;
+                measure_nginx(variant, index, &arguments, nginx, &mut results.nginx)?;
+                if let Some(Attached::Daemon(daemon)) = attached {
+                    let metrics = daemon.metrics()?;
+                    results.nginx_bytes += metrics.sum(daemon::KERNEL_BYTES, "");
+                    results.nginx_lost += metrics.sum(daemon::LOST_BYTES, "");
+                    daemon.stop()?;
+                }
+            }
         }
     }
     if let Some(nginx) = nginx {
@@ -209,14 +220,13 @@ fn is_root() -> bool {
 fn attach(
     variant: Variant,
     arguments: &Arguments,
-    load: &Load,
+    library: &Path,
     public: &[Site],
     ours: &[Site],
 ) -> Result<Option<Attached>> {
-    let empty =
-        |sites| EmptyProbes::attach(&load.library, sites).map(|probes| Attached::Empty { _probes: probes });
+    let empty = |sites| EmptyProbes::attach(library, sites).map(|probes| Attached::Empty { _probes: probes });
     let session = |on_return| {
-        let made = EmptySession::attach(&load.library, ours, on_return)?;
+        let made = EmptySession::attach(library, ours, on_return)?;
         anyhow::Ok(made.map(|link| Attached::Session { _link: link }))
     };
     Ok(Some(match variant {
@@ -309,10 +319,6 @@ fn measure_nginx(
 fn detach(attached: Attached, variant: Variant, arguments: &Arguments, results: &mut Results) -> Result<()> {
     let Attached::Daemon(daemon) = attached else { return Ok(()) };
     if variant == Variant::Llm {
-        sleep(PUBLISHED);
-        let metrics = daemon.metrics()?;
-        results.lost_in_all += metrics.sum(daemon::LOST_BYTES, "");
-        results.bytes_in_all += metrics.sum(daemon::KERNEL_BYTES, "");
         let tokens = format!("\"output_tokens\":{},", traffic::OUTPUT_TOKENS);
         let seen = daemon.events_with(&["\"streaming\":true", &tokens])?;
         ensure!(seen > 0, "the daemon saw none of the load's calls: what was measured was not its capture");
@@ -346,13 +352,13 @@ fn report(arguments: &Arguments, results: &Results) {
     println!("{table}");
     if !arguments.no_daemon {
         println!(
-            "The daemon reported {} of {} streams with their numbers, and lost {} of their bytes. With nginx's \
-             completions it saw {:.0} MB and lost {:.0} MB, counted, for want of room in its ring.\n",
+            "The daemon reported {} of {} streams with their numbers, and lost {} of their bytes. Of nginx \
+             it saw {:.0} MB and lost {:.0} MB, counted, for want of room in its ring.\n",
             results.calls - results.missed_calls,
             results.calls,
             results.lost_pairs,
-            results.bytes_in_all / 1e6,
-            results.lost_in_all / 1e6,
+            results.nginx_bytes / 1e6,
+            results.nginx_lost / 1e6,
         );
     }
     if arguments.nginx_seconds > 0 {

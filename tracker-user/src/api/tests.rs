@@ -92,7 +92,7 @@ fn what_is_sent_is_described() {
     assert!(undescribed.is_empty(), "openapi.yaml has not these of a call: {undescribed:?}");
     let totals = serde_json::to_value(Totals::default()).unwrap();
     let fields: BTreeSet<_> = totals.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(fields, described("Totals"));
+    assert_eq!(fields, described("ReportSums"));
     let names = description["components"]["schemas"]["Dimension"]["anyOf"][0]["enum"].as_array().unwrap();
     let names: Vec<_> = names.iter().filter_map(Value::as_str).collect();
     assert_eq!(names, Dimension::names().collect::<Vec<_>>());

@@ -7,7 +7,9 @@ mod child;
 
 use std::{
     ffi::OsString,
-    path::Path,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     str::FromStr,
 };
@@ -15,7 +17,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::attribution::{Session, SessionError};
+use crate::{
+    attribution::{Session, SessionError},
+    config::Config,
+    report::Used,
+};
 
 /// Arguments of `exec`.
 #[derive(Clone, Debug, Args)]
@@ -27,6 +33,12 @@ pub struct ExecArgs {
     /// A label of every call, to tell them apart by (`report --by label.KEY`); may be given again.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
+    /// Say what was used in JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Say it in this file instead of on standard error.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -61,12 +73,12 @@ pub enum LabelError {
     Session(#[from] SessionError),
 }
 
-/// Runs the command; its exit status is this program's.
+/// Runs the command and says what it has used; its exit status is this program's, whatever there is to be said.
 ///
 /// # Errors
 /// The session cannot be called that, or the machine has no random numbers.
-pub fn run(args: &ExecArgs) -> Result<ExitCode> {
-    let ExecArgs { session: name, labels, command } = args;
+pub fn run(args: &ExecArgs, config: &Config) -> Result<ExitCode> {
+    let ExecArgs { session: name, labels, json: _, output: _, command } = args;
     let mut session = Session::current();
     let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::SUCCESS) };
     let name = name.clone().map_or_else(|| name_for(program), Ok)?;
@@ -76,11 +88,37 @@ pub fn run(args: &ExecArgs) -> Result<ExitCode> {
     }
     let mut command = Command::new(program);
     command.args(arguments).envs(session.variables());
+    let begun = jiff::Timestamp::now();
     let status = child::run(&mut command).unwrap_or_else(|error| {
         eprintln!("llm-tracker: cannot run {}: {error}", program.display());
         child::status_of(&error)
     });
+    let said = say(args, config, session.name.as_deref().unwrap_or_default(), begun);
+    if let Err(error) = said {
+        eprintln!("llm-tracker: {error:#}; what the command has used is not known");
+    }
     Ok(ExitCode::from(status))
+}
+
+fn say(args: &ExecArgs, config: &Config, session: &str, begun: jiff::Timestamp) -> Result<()> {
+    let (used, settled) = Used::since(begun, session, config)?;
+    let text = if args.json {
+        let mut json = used.to_json(false);
+        json["settled"] = settled.into();
+        format!("{json}\n")
+    } else if settled {
+        used.to_text()
+    } else {
+        format!("{}The daemon is behind: there may be more.\n", used.to_text())
+    };
+    match &args.output {
+        Some(file) => fs::write(file, text).with_context(|| format!("cannot write {}", file.display())),
+        None => {
+            // Whoever reads standard error may be gone; there is nobody left to tell.
+            let _ = io::stderr().write_all(text.as_bytes());
+            Ok(())
+        }
+    }
 }
 
 /// A name that no other run has.

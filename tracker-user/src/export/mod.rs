@@ -11,6 +11,8 @@ pub use http::{
     ApiSocket, BindError, HttpConfig, HttpServer, Pages, Readiness, SocketError, WebConfig, WebConfigError,
 };
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
+#[cfg(test)]
+pub(crate) use otlp::span_attributes;
 pub use otlp::{Compression, Headers, OtlpConfig, OtlpConfigError, OtlpSink, OtlpStartError, Protocol};
 pub use prometheus::{
     Format, OriginField, OriginLabel, OriginLabelError, PrometheusConfig, PrometheusSink, check_names,

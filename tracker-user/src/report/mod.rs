@@ -1,13 +1,17 @@
-//! `llm-tracker report` and `llm-tracker calls`: answers at the prompt.
+//! `llm-tracker report`, `calls`, `session` and `export`: answers at the prompt.
 //!
 //! A `Source` answers, `render` and `calls` show it; neither knows of the other.
 
 mod calls;
 mod csv;
 mod empty;
+mod export;
+mod fields;
 mod moment;
 mod prices;
 mod render;
+mod session;
+mod shapes;
 mod source;
 mod table;
 
@@ -22,8 +26,12 @@ use crate::{
     terminal::{self, Progress},
 };
 use calls::{Form, Writer};
+pub use export::{ExportArgs, export};
 pub use moment::{Moment, NoMoment};
 pub use prices::{PricesArgs, prices};
+pub(crate) use session::Used;
+pub use session::{SessionArgs, session};
+pub use shapes::Format;
 use source::Source;
 
 /// Where the packaged service keeps its ledger.
@@ -49,9 +57,6 @@ pub struct Which {
     /// For programs: JSON.
     #[arg(long)]
     pub json: bool,
-    /// For spreadsheets: comma-separated values.
-    #[arg(long, conflicts_with = "json")]
-    pub csv: bool,
 }
 
 /// Arguments of `report`.
@@ -63,6 +68,9 @@ pub struct ReportArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: clap would take the text for the command's own")]
     pub which: Which,
+    /// For spreadsheets: comma-separated values.
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
 }
 
 /// Arguments of `calls`.
@@ -71,6 +79,9 @@ pub struct CallsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: clap would take the text for the command's own")]
     pub which: Which,
+    /// For spreadsheets: comma-separated values.
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
     /// The latest so many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 50)]
     pub most: u32,
@@ -94,7 +105,7 @@ impl Which {
 /// # Errors
 /// There is neither a daemon nor a ledger, or what there is does not answer; standard output cannot be written.
 pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
-    let ReportArgs { by, which } = args;
+    let ReportArgs { by, which, csv } = args;
     let mut source = Source::open(which.ledger.as_deref(), config)?;
     let question = which.question(by);
     let progress = Progress::start("Adding up calls");
@@ -102,7 +113,7 @@ pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
     drop(progress);
     if which.json {
         terminal::say(&format!("{}\n", serde_json::to_string_pretty(&answer)?))?;
-    } else if which.csv {
+    } else if *csv {
         terminal::say(&render::as_csv(&answer)?)?;
     } else if answer.groups.is_empty() {
         terminal::say(&empty::why(&mut source, &question)?)?;
@@ -117,11 +128,11 @@ pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
 /// # Errors
 /// As [`report`].
 pub fn calls(args: &CallsArgs, config: &Config) -> Result<()> {
-    let CallsArgs { which, most, follow } = args;
+    let CallsArgs { which, csv, most, follow } = args;
     let question = which.question(&[]);
-    let form = match which {
-        Which { json: true, .. } => Form::Json,
-        Which { csv: true, .. } => Form::Csv,
+    let form = match (which.json, csv) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Csv,
         _ => Form::Table,
     };
     let mut writer = Writer::new(form, terminal::width());

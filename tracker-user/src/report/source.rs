@@ -6,10 +6,13 @@ use anyhow::Result;
 
 use super::DEFAULT_LEDGER;
 use crate::{
-    api::{Client, ClientError},
+    api::{Calls, Client, ClientError},
     config::Config,
     ledger::{Answer, Ledger, LedgerError, Question, StoredCall},
 };
+
+/// How long the daemon may take to store what has happened, seconds.
+const SETTLE: u32 = 10;
 
 /// A daemon that runs, or a file.
 #[derive(Debug)]
@@ -28,6 +31,15 @@ impl Source {
             }
         }
         Ok(Self::File(ledger(file, config)?))
+    }
+
+    /// The daemon, asked to wait until all that has happened is stored; whether it is.
+    pub(super) fn settled(config: &Config) -> Result<(Self, bool)> {
+        let socket = config.api.socket().ok_or_else(|| ClientError::NoDaemon(config.api.socket.clone()))?;
+        let mut client = Client::connect(socket)?;
+        let parameters = [("settle", SETTLE.to_string()), ("limit", "1".to_owned())];
+        let Calls { settled, .. } = client.get("/api/v1/calls", &parameters)?;
+        Ok((Self::Daemon(client), settled == Some(true)))
     }
 
     /// What was looked through.

@@ -87,6 +87,11 @@ impl<'a> Table<'a> {
         text
     }
 
+    /// All of it without colours, in as much room as it takes.
+    pub(super) fn plain(&self) -> String {
+        anstream::adapter::strip_str(&self.show(None)).to_string()
+    }
+
     /// Widths with which everything is seen, or as much of it as fits into `room`.
     pub(super) fn layout(&self, room: Option<usize>) -> Layout {
         let natural = |(index, column): (usize, &Column<'_>)| {
@@ -195,8 +200,8 @@ mod tests {
     use super::*;
 
     fn plain(table: &Table<'_>, room: Option<usize>) -> String {
-        let layout = table.layout(room);
-        anstream::adapter::strip_str(&(table.header(&layout) + &table.body(&layout))).to_string()
+        let shown = anstream::adapter::strip_str(&table.show(room)).to_string();
+        shown.split_once("\n\n").map_or_else(|| shown.clone(), |(table, _)| format!("{table}\n"))
     }
 
     fn cells<const N: usize>(cells: [&str; N]) -> [Option<String>; N] {

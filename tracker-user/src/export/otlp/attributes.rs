@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 1024;
 const MAX_LIST: usize = 128;
 
 /// Attributes of labels: the label's name on the metrics page, OTel's name.
-const OF_LABELS: [(&str, &str); 22] = [
+const OF_LABELS: [(&str, &str); 23] = [
     ("agent", "gen_ai.agent.name"),
     ("cgroup", "process.linux.cgroup"),
     ("container", "container.id"),
@@ -35,6 +35,7 @@ const OF_LABELS: [(&str, &str); 22] = [
     ("pod_uid", "k8s.pod.uid"),
     ("process", "llm_tracker.process.name"), // `process.executable.name` is that of the file.
     ("runtime", "container.runtime.name"),
+    ("session", "session.id"),
     ("status", "http.response.status_code"),
     ("uid", "user.id"),
     ("user", "user.name"),

@@ -17,6 +17,9 @@ mod span;
 mod transport;
 mod worker;
 
+#[cfg(test)]
+pub(crate) use span::span_attributes;
+
 use std::{
     collections::BTreeMap,
     sync::{

@@ -167,6 +167,29 @@ pub(super) fn random<const BYTES: usize>() -> Vec<u8> {
     bytes
 }
 
+/// What is exported of a call, in JSON.
+#[cfg(test)]
+pub(crate) fn span_attributes(record: &Record) -> std::collections::BTreeMap<String, serde_json::Value> {
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+    use serde_json::json;
+
+    fn any(value: AnyValue) -> serde_json::Value {
+        match value.value.unwrap() {
+            Value::StringValue(text) => json!({"stringValue": text}),
+            Value::IntValue(number) => json!({"intValue": number.to_string()}),
+            Value::DoubleValue(number) => json!({"doubleValue": number}),
+            Value::BoolValue(bool) => json!({"boolValue": bool}),
+            Value::ArrayValue(list) => {
+                json!({"arrayValue": {"values": list.values.into_iter().map(any).collect::<Vec<_>>()}})
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    let attributes = span(record).attributes.into_iter();
+    attributes.map(|attribute| (attribute.key, any(attribute.value.unwrap()))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
