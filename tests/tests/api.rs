@@ -94,8 +94,12 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
             );
         }
         let (_, report) = ask(api::on_socket(&daemon, "/api/v1/report?by=request_model"), uid, uid)?;
-        let keys: Vec<_> =
-            report["groups"].as_array().context("no groups")?.iter().map(|it| &it["key"][0]).collect();
+        let keys: Vec<_> = report["groups"]
+            .as_array()
+            .context("no groups")?
+            .iter()
+            .map(|it| &it["by"]["request_model"])
+            .collect();
         ensure!(keys.iter().any(|key| *key == model) && !keys.iter().any(|key| *key == ours[2]), "{report}");
     }
     assert_eq!(models(&ask(api::on_loopback(&daemon, path), 0, 0)?.1, &ours), ours);
@@ -144,8 +148,9 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
         let (_, answer) = ask(api::on_socket(&daemon, &path), 0, 0)?;
         longest = longest.max(begun.elapsed());
         let groups = answer["groups"].as_array().context("no groups")?;
-        let calls =
-            |model: &str| groups.iter().find(|it| it["key"][0] == model).map(|it| it["calls"].clone());
+        let calls = |model: &str| {
+            groups.iter().find(|it| it["by"]["request_model"] == model).map(|it| it["calls"].clone())
+        };
         ensure!(answer["settled"] == true, "{answer}");
         assert_eq!((calls(&model), calls(&cut)), (Some(2.into()), Some(1.into())), "{answer}");
     }

@@ -72,7 +72,7 @@ fn a_report_says_what_was_served() -> Result<()> {
         let groups = report["groups"].as_array().cloned().unwrap_or_default();
         groups
             .into_iter()
-            .find(|group| group["request_model"] == model && group["process"] == "curl")
+            .find(|group| group["by"]["request_model"] == model && group["by"]["process"] == "curl")
             .unwrap()
     };
     let [busy_group, other_group] = [group(&busy), group(&other)];
@@ -96,8 +96,66 @@ fn a_report_says_what_was_served() -> Result<()> {
     let ids = |text: &str| text.matches("\"response_id\"").count();
     assert_eq!(stored.lines().count(), of_curl.len());
     assert_eq!(ids(&stored), 14, "all but the failed one have one");
-    let table = ask(&ledger, &["calls"])?;
-    assert!(table.starts_with("time") && table.contains("curl"), "{table}");
+    for command in ["calls", "report"] {
+        let table = ask(&ledger, &[command])?;
+        assert!(table.contains(&busy) && !table.contains('\u{1b}'), "{table}");
+    }
+    let calls = ask(&ledger, &["calls", "--csv", "--where", "process=curl"])?;
+    assert!(calls.starts_with("timestamp,provider,") && calls.lines().count() == 16, "{calls}");
+    let none = ask(&ledger, &["report", "--where", "process=crul"])?;
+    assert!(none.contains("did you mean `curl`?") && none.contains("What there is of process:"), "{none}");
+    Ok(())
+}
+
+#[test]
+fn calls_are_followed_as_they_happen() -> Result<()> {
+    let standin = StandIn::start()?;
+    let folder = tempfile::tempdir()?;
+    let ledger = folder.path().join("ledger.db");
+    let daemon = with_ledger(&ledger)?;
+    client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(1, 2).tag("before").model()))?;
+    wait_until_stored(&daemon, 1.0)?;
+    let mut command = Command::new(machine::daemon_binary()?);
+    command.args(["calls", "--follow", "--json", "-n", "1", "--ledger"]).arg(&ledger);
+    let following = Child::spawn(command, Duration::from_secs(60))?;
+    let wait_for = |what: &str| -> Result<()> {
+        let begun = Instant::now();
+        while !following.stdout()?.contains(what) {
+            ensure!(begun.elapsed() < SOON, "{what} is not shown: {}", following.stdout()?);
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    };
+    wait_for("before")?;
+    client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(3, 4).tag("after").model()))?;
+    wait_for("after")?;
+    following.signal(libc::SIGINT)?;
+    let shown = following.wait()?.stdout;
+    assert!(shown.lines().count() >= 2 && shown.find("before") < shown.find("after"), "{shown}");
+    Ok(())
+}
+
+/// What scripts rely on.
+#[test]
+fn exit_codes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let none = folder.path().join("none.db");
+    let none = none.to_str().unwrap();
+    for (arguments, code, word) in [
+        (&["report", "--help"][..], 0, ""),
+        (&["config", "show"], 0, ""),
+        (&["report", "--ledger", none], 1, "there is no ledger"),
+        (&["report", "--by", "modle"], 2, "did you mean `model`?"),
+        (&["calls", "--where", "usr=ada"], 2, "did you mean `user`?"),
+        (&["calls", "--since", "yesterday"], 2, "90m"),
+        (&["reprot"], 2, "report"),
+    ] {
+        let mut command = Command::new(machine::daemon_binary()?);
+        command.args(arguments);
+        let finished = Child::spawn(command, Duration::from_secs(30))?.wait()?;
+        let stderr = &finished.stderr;
+        ensure!(finished.status.code() == Some(code) && stderr.contains(word), "{arguments:?}: {stderr}");
+    }
     Ok(())
 }
 
@@ -108,12 +166,7 @@ fn a_daemon_that_is_killed_loses_nothing_that_was_stored() -> Result<()> {
     let ledger = folder.path().join("ledger.db");
     let calls = |text: String| -> Result<i64> {
         let report: Value = serde_json::from_str(&text)?;
-        Ok(report["groups"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|group| group["calls"].as_i64())
-            .sum())
+        Ok(report["total"]["calls"].as_i64().unwrap_or_default())
     };
     for round in 1..=3 {
         let daemon = with_ledger(&ledger)?;

@@ -24,7 +24,37 @@ Examples:
   llm-tracker config show                  every setting, and where its value comes from
 
 Every key of the configuration can be set by a variable of the environment: LLM_TRACKER_, its section and its
-name, in capitals (metrics.listen: LLM_TRACKER_METRICS_LISTEN). Flags go over variables over the file.";
+name, in capitals (metrics.listen: LLM_TRACKER_METRICS_LISTEN). Flags go over variables over the file.
+
+Exit status: 0 where all was done; 1 where it was not, or doctor found what stands in the way: standard error says
+why; 2 where the command line cannot be understood. That of exec is its command's.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  llm-tracker run                                       metrics at http://127.0.0.1:9435/metrics
+  llm-tracker run --events - --ledger ledger.db         one JSON line a call, and every call stored
+  llm-tracker run --config /etc/llm-tracker.toml --check-config";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  llm-tracker doctor
+  llm-tracker --config /etc/llm-tracker.toml doctor     with the settings of the service";
+
+const CALLS_EXAMPLES: &str = "\
+Examples:
+  llm-tracker calls                                     the latest 50 of the last day
+  llm-tracker calls --follow --where 'user=ada'         as they happen
+  llm-tracker calls --since 7d -n 1000 --where 'error!=' --csv
+  llm-tracker calls --json | jq 'select(.duration_seconds > 60) | .response_id'";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  llm-tracker config show
+  llm-tracker --config /etc/llm-tracker.toml config show --json";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  llm-tracker generate target/generated                 llm-tracker.1, llm-tracker.bash, _llm-tracker, ...";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -38,6 +68,11 @@ Examples:
   llm-tracker export --format open-strix --since 7d > events.jsonl
   llm-tracker export --format agentopt --where session=nightly
   llm-tracker export --format otel-json --where agent=claude";
+
+const SESSION_EXAMPLES: &str = "\
+Examples:
+  llm-tracker session nightly                           what it has used, and its calls one by one
+  llm-tracker session nightly/suite-3 --since 7d --json";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -83,18 +118,22 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch this host until SIGTERM or SIGINT.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// Say, line by line, whether this machine suffices, and list every TLS object in use.
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor,
     /// Add up the calls in the ledger: tokens, cost, errors and times by model, user, process, container ...
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
-    /// List single calls of the ledger.
+    /// List single calls of the ledger, and those that come.
+    #[command(after_help = CALLS_EXAMPLES)]
     Calls(CallsArgs),
     /// Show what tokens cost, and whose prices these are.
     #[command(after_help = PRICES_EXAMPLES)]
     Prices(PricesArgs),
     /// Show what one session has used, and its calls one by one.
+    #[command(after_help = SESSION_EXAMPLES)]
     Session(SessionArgs),
     /// Write calls in the shapes of other trackers, one JSON object a line.
     #[command(after_help = EXPORT_EXAMPLES)]
@@ -106,9 +145,10 @@ pub enum Command {
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
     /// Look at the configuration.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
     /// Write manual pages and the completions of shells, for packages.
+    #[command(after_help = GENERATE_EXAMPLES)]
     Generate(GenerateArgs),
 }
 
@@ -139,6 +179,7 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Every key, its value, and where that came from.
+    #[command(after_help = CONFIG_EXAMPLES)]
     Show {
         /// For programs.
         #[arg(long)]
@@ -204,6 +245,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_can_be_typed() {
+        fn check(command: &clap::Command, path: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map(|(_, after)| after);
+            let examples = examples.unwrap_or_else(|| panic!("{path} has no examples"));
+            for line in examples.lines().take_while(|line| line.starts_with("  ")) {
+                // What is explained stands behind two spaces, what becomes of it behind a bar or an arrow.
+                let typed =
+                    line.trim_start().split("  ").next().and_then(|line| line.split(['|', '>']).next());
+                let words = typed.unwrap_or_default().split_whitespace().map(|word| word.replace('\'', ""));
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{path}: {line}: {error}"));
+            }
+            for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+                check(command, &format!("{path} {}", command.get_name()));
+            }
+        }
+        check(&Cli::command(), "llm-tracker");
     }
 
     #[test]

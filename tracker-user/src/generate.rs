@@ -38,6 +38,7 @@ mod tests {
         let command = Cli::command();
         for subcommand in command.get_subcommands() {
             let page = read(&format!("llm-tracker-{}.1", subcommand.get_name()));
+            assert!(page.contains("Examples:"), "there are no examples in {page}");
             for flag in subcommand.get_opts().filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&flag.replace('-', "\\-")), "{flag} is not in {page}");
                 for completions in ["llm-tracker.bash", "_llm-tracker", "llm-tracker.fish"] {

@@ -1,23 +1,34 @@
 //! The `llm-tracker` command line.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser as _;
 use llm_tracker::{
     cli::{Cli, Command, ConfigCommand},
     config::{LogLevel, Source},
     daemon, doctor, exec, generate, log,
     pricing::Prices,
-    report, top,
+    report, terminal, top,
 };
 
 fn main() -> ExitCode {
     run(&Cli::parse()).unwrap_or_else(|error| {
+        if gone(&error) {
+            return ExitCode::SUCCESS;
+        }
         // Whoever reads standard error may be gone; there is nobody left to tell.
-        let _ = writeln!(std::io::stderr(), "llm-tracker: {error:#}");
+        let _ = writeln!(io::stderr(), "llm-tracker: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Whether all that went wrong is that whoever read standard output has seen enough.
+fn gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
@@ -30,33 +41,25 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Run(args) if args.check_config => {
             daemon::check(&settings.config)?;
-            say("the configuration can be used\n")
+            terminal::say("the configuration can be used\n")?;
         }
-        Command::Run(_) => daemon::run(sources, settings, log).map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&settings),
-        Command::Report(args) => say(&report::report(args, &settings.config)?),
-        Command::Calls(args) => say(&report::calls(args, &settings.config)?),
-        Command::Session(args) => say(&report::session(args, &settings.config)?),
-        Command::Export(args) => {
-            report::export(args, &settings.config, std::io::stdout()).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Exec(args) => exec::run(args, &settings.config),
+        Command::Run(_) => daemon::run(sources, settings, log)?,
+        Command::Doctor => return doctor::run(&settings),
+        Command::Report(args) => report::report(args, &settings.config)?,
+        Command::Calls(args) => report::calls(args, &settings.config)?,
+        Command::Session(args) => terminal::say(&report::session(args, &settings.config)?)?,
+        Command::Export(args) => report::export(args, &settings.config, io::stdout())?,
         Command::Prices(args) => {
             let prices = Prices::load(settings.config.cost.prices.as_deref())?;
-            say(&report::prices(args, &prices))
+            terminal::show(&report::prices(args, &prices, terminal::width()))?;
         }
-        Command::Top(args) => say(&top::run(args, &settings.config)?),
-        Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Config(ConfigCommand::Show { json: false }) => say(&settings.to_string()),
-        Command::Config(ConfigCommand::Show { json: true }) => say(&format!("{:#}\n", settings.to_json())),
-    }
-}
-
-fn say(text: &str) -> Result<ExitCode> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever wanted to read has gone.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written.context("cannot write to standard output")?,
+        Command::Exec(args) => return exec::run(args, &settings.config),
+        Command::Top(args) => terminal::say(&top::run(args, &settings.config)?)?,
+        Command::Generate(args) => generate::run(args)?,
+        Command::Config(ConfigCommand::Show { json: false }) => terminal::say(&settings.to_string())?,
+        Command::Config(ConfigCommand::Show { json: true }) => {
+            terminal::say(&format!("{:#}\n", settings.to_json()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

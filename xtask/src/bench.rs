@@ -28,6 +28,7 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "churn", about: "Whether calls are named rightly where processes come and go" },
     Benchmark { name: "decode", about: "MB/s of recorded exchanges through stream and provider" },
     Benchmark { name: "scrape", about: "What the metrics page costs, with 10,000 series" },
+    Benchmark { name: "ledger", about: "Calls stored a second, and how soon the ledger answers" },
     Benchmark { name: "memory", about: "The daemon's memory and CPU, idle and per open connection" },
 ];
 

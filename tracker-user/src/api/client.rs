@@ -19,7 +19,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
 use super::{Calls, Report};
-use crate::ledger::{self, Condition, Dimension, Span, StoredCall};
+#[cfg(doc)]
+use crate::ledger::Ledger;
+use crate::ledger::{Answer, Condition, Dimension, Span, StoredCall};
 
 /// How long an answer may take, beside what the daemon was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
@@ -95,7 +97,7 @@ impl Client {
         }
     }
 
-    /// What the calls of a stretch of time add up to, as [`Ledger::report`](ledger::Ledger::report).
+    /// What the calls of a stretch of time add up to, as [`Ledger::report`].
     ///
     /// # Errors
     /// The daemon's.
@@ -104,23 +106,16 @@ impl Client {
         span: Span,
         dimensions: &[Dimension],
         conditions: &[Condition],
-    ) -> Result<ledger::Report, ClientError> {
+    ) -> Result<Answer, ClientError> {
         let mut parameters = which(span, conditions);
         if !dimensions.is_empty() {
             let names: Vec<_> = dimensions.iter().map(|dimension| dimension.name()).collect();
             parameters.push(("by", names.join(",")));
         }
-        let Report { since, until, by: _, groups, settled: _ } = self.get("/api/v1/report", &parameters)?;
-        let nanos = |text: &str, otherwise| {
-            text.parse().map_or(otherwise, |at: jiff::Timestamp| {
-                i64::try_from(at.as_nanosecond()).unwrap_or(otherwise)
-            })
-        };
-        let span = Span { from: nanos(&since, span.from), until: nanos(&until, span.until) };
-        Ok(ledger::Report { span, groups })
+        Ok(self.get::<Report>("/api/v1/report", &parameters)?.answer)
     }
 
-    /// Single calls, the latest `most`, in order, as [`Ledger::calls`](ledger::Ledger::calls).
+    /// Single calls, the latest `most`, in order, as [`Ledger::calls`].
     ///
     /// # Errors
     /// The daemon's.

@@ -25,7 +25,7 @@ use hyper::{
 use serde::Serialize;
 
 use crate::{
-    ledger::{Condition, Dimension, Ledger, Span},
+    ledger::{Answer, Condition, Dimension, Ledger, Span},
     live::Live,
     report::Moment,
 };
@@ -228,18 +228,13 @@ impl Api {
     ) -> Result<Bytes, Problem> {
         let span = span(query)?;
         let conditions: Vec<_> = conditions(query)?.into_iter().chain(within).collect();
-        let names = by.iter().map(|dimension| dimension.name().to_owned()).collect();
         let settled = self.settle(query).await?;
-        let question = move |ledger: &Ledger| ledger.report(span, &by, &conditions);
-        let (report, turn) = self.ledger()?.ask(viewer, question).await?;
-        let answer = Report {
-            since: rfc3339(report.span.from),
-            until: rfc3339(report.span.until),
-            by: names,
-            groups: report.groups,
-            settled,
+        let question = move |ledger: &Ledger| {
+            let report = ledger.report(span, &by, &conditions)?;
+            Ok(Answer::new(&by, &report))
         };
-        reader::json(&answer, turn)
+        let (answer, turn) = self.ledger()?.ask(viewer, question).await?;
+        reader::json(&Report { answer, settled }, turn)
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {

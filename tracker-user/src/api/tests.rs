@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    ledger::{Group, Store},
+    ledger::{Store, Totals},
     record::{
         Record, Sink as _,
         tests::{bare, full},
@@ -90,9 +90,9 @@ fn what_is_sent_is_described() {
     let call = crate::record::line::fields(&record).unwrap();
     let undescribed: Vec<_> = call.keys().filter(|name| !described("Call").contains(*name)).collect();
     assert!(undescribed.is_empty(), "openapi.yaml has not these of a call: {undescribed:?}");
-    let group = serde_json::to_value(Group::default()).unwrap();
-    let fields: BTreeSet<_> = group.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(fields, described("Group"));
+    let totals = serde_json::to_value(Totals::default()).unwrap();
+    let fields: BTreeSet<_> = totals.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields, described("ReportSums"));
     let names = description["components"]["schemas"]["Dimension"]["anyOf"][0]["enum"].as_array().unwrap();
     let names: Vec<_> = names.iter().filter_map(Value::as_str).collect();
     assert_eq!(names, Dimension::names().collect::<Vec<_>>());
@@ -186,12 +186,11 @@ async fn a_client_understands_what_is_sent() {
     let report: Report = serde_json::from_value(body).unwrap();
     // Nothing tells it when what had happened is there.
     assert_eq!(report.settled, Some(false));
-    let [known, unknown] = report.groups.as_slice() else { panic!("{report:?}") };
-    assert_eq!(
-        (known.calls, known.input_tokens, known.key.as_slice()),
-        (2, 200, &[full().call.response_model][..])
-    );
-    assert!(known.durations.quantile(0.5).is_some() && unknown.first_tokens.quantile(0.5).is_none());
+    let [known, unknown] = report.answer.groups.as_slice() else { panic!("{report:?}") };
+    assert_eq!((known.totals.calls, known.totals.input_tokens), (2, Some(200)));
+    assert_eq!(known.by["model"], full().call.response_model);
+    assert!(known.totals.duration_seconds_p50.is_some());
+    assert!(unknown.totals.time_to_first_token_seconds_p50.is_none());
     let (_, _, body) = ask(&api, &peer, "/api/v1/calls").await;
     let calls: Calls = serde_json::from_value(body).unwrap();
     assert_eq!((calls.calls.len(), calls.before, calls.settled), (3, None, None));

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Group, Position, StoredCall};
+use crate::ledger::{Answer, Position, StoredCall};
 
 /// An answer to `/api/v1/calls`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,17 +19,12 @@ pub struct Calls {
     pub settled: Option<bool>,
 }
 
-/// An answer to `/api/v1/report`.
+/// An answer to `/api/v1/report`: what `report --json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What it is about: from then on, RFC 3339.
-    pub since: String,
-    /// Until before then, RFC 3339.
-    pub until: String,
-    /// What the keys of the groups are.
-    pub by: Vec<String>,
-    /// The dearest first.
-    pub groups: Vec<Group>,
+    /// The sums.
+    #[serde(flatten)]
+    pub answer: Answer,
     /// As in [`Calls`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<bool>,

@@ -4,7 +4,6 @@
 //! A setting is a field of [`Config`] or of one of its sections, and nothing else: [`Settings`] finds the
 //! keys, their variables and where each value came from by itself.
 
-mod hint;
 mod settings;
 mod show;
 #[cfg(test)]
@@ -23,10 +22,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::{
     attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
     export::{OriginLabel, OtlpConfig, check_names},
+    human::{Lasting, Size},
     ledger::Retention,
     provider::{Estimates, Gateway},
 };
 pub use settings::{ConfigError, Entry, Flag, Problem, Settings, Source, Sources};
+
+/// What long times are told in.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Everything that can be set. Unknown keys are refused, so that a typing error is not a silent default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -182,30 +185,30 @@ pub struct EventsConfig {
 pub struct LedgerConfig {
     /// The database; absent is none.
     pub file: Option<PathBuf>,
-    /// How long single calls are kept, days.
-    pub keep_calls_days: u64,
-    /// How long their sums by the hour are kept, days.
-    pub keep_hours_days: u64,
-    /// The most that the database may take on disk, megabytes; the oldest calls give way.
-    pub max_megabytes: u64,
+    /// How long single calls are kept.
+    pub keep_calls: Lasting,
+    /// How long their sums by the hour are kept.
+    pub keep_hours: Lasting,
+    /// The most that the database may take on disk; the oldest calls give way.
+    pub max_size: Size,
 }
 
 impl LedgerConfig {
     /// What is kept.
     #[must_use]
     pub const fn retention(&self) -> Retention {
-        const DAY: u64 = 86_400;
-        Retention {
-            calls: Duration::from_secs(self.keep_calls_days.saturating_mul(DAY)),
-            hours: Duration::from_secs(self.keep_hours_days.saturating_mul(DAY)),
-            bytes: self.max_megabytes.saturating_mul(1_000_000),
-        }
+        Retention { calls: self.keep_calls.0, hours: self.keep_hours.0, bytes: self.max_size.0 }
     }
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { file: None, keep_calls_days: 90, keep_hours_days: 730, max_megabytes: 4000 }
+        Self {
+            file: None,
+            keep_calls: Lasting(DAY.saturating_mul(90)),
+            keep_hours: Lasting(DAY.saturating_mul(730)),
+            max_size: Size(4_000_000_000),
+        }
     }
 }
 
@@ -404,19 +407,18 @@ impl Config {
             31_536_000,
             "it must lie between 60 and 31536000 (a year)",
         )?;
-        for (key, days) in [
-            ("ledger.keep_calls_days", ledger.keep_calls_days),
-            ("ledger.keep_hours_days", ledger.keep_hours_days),
-        ] {
-            range(key, days, 1, 36_500, "it must lie between 1 and 36500 (a century)")?;
+        for (key, lasting) in
+            [("ledger.keep_calls", ledger.keep_calls), ("ledger.keep_hours", ledger.keep_hours)]
+        {
+            if !(DAY..=DAY.saturating_mul(36_500)).contains(&lasting.0) {
+                let what = format!("{lasting}: it must lie between 1d and 36500d (a century)");
+                return Err(Problem { key, what });
+            }
         }
-        range(
-            "ledger.max_megabytes",
-            ledger.max_megabytes,
-            1,
-            1_000_000,
-            "it must lie between 1 and 1000000",
-        )?;
+        if !(1_000_000..=1_000_000_000_000_000).contains(&ledger.max_size.0) {
+            let what = format!("{}: it must lie between 1MB and 1000000GB", ledger.max_size);
+            return Err(Problem { key: "ledger.max_size", what });
+        }
         otlp.check().map_err(|error| Problem { key: error.key(), what: error.to_string() })?;
         check_names(&metrics.labels)
             .map_err(|error| Problem { key: "metrics.labels", what: error.to_string() })

@@ -16,7 +16,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Config, hint};
+use super::Config;
+use crate::hint;
 
 /// What the variables of the environment begin with.
 const PREFIX: &str = "LLM_TRACKER_";

@@ -7,7 +7,6 @@ mod settings;
 
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
     process::ExitCode,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{
     capture::{
@@ -23,7 +22,7 @@ use crate::{
         discovery::{Discovery, ObjectReport, ProcessEvent, Snapshot, State},
     },
     config::{Config, Settings},
-    daemon, privileges,
+    daemon, privileges, terminal,
 };
 
 /// Looks, says what it saw on standard output, and takes back everything it tried.
@@ -69,11 +68,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     }
     let verdict = if good { "llm-tracker can run here" } else { "llm-tracker cannot run here" };
     writeln!(report, "\n{verdict}")?;
-    match io::stdout().write_all(report.as_bytes()) {
-        // Whoever wanted to read has gone.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written.context("cannot write the report")?,
-    }
+    terminal::say(&report)?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,14 +1,10 @@
 //! What calls are told apart by, in questions to the ledger.
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Write as _},
-    str::FromStr,
-};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use rusqlite::types::Value;
 
-use crate::attribution::is_label;
+use crate::{attribution::is_label, hint};
 
 /// Where the value of a dimension is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +61,7 @@ const DIMENSIONS: &[Dimension] = &[
     row("slice", Place::Origin(&["slice"])),
     row("login", Place::Origin(&["login.user", "login.uid"])),
     row("agent", Place::Origin(&["agent.name"])),
+    // Calls have none where hours have an empty one.
     row("error", Place::Column("nullif(c.error, '')")),
     row("usage_source", Place::Column("c.usage_source")),
     row("tool", Place::Tool),
@@ -73,7 +70,11 @@ const DIMENSIONS: &[Dimension] = &[
 
 /// A name that is none of the dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no `{name}` to tell calls apart by; there are: {}, and {LABEL}KEY", Dimension::names().collect::<Vec<_>>().join(", "))]
+#[error(
+    "there is no `{name}` to tell calls apart by{}\nThere are: {}, and {LABEL}KEY",
+    hint::did_you_mean(name, Dimension::names()),
+    Dimension::names().collect::<Vec<_>>().join(", ")
+)]
 pub struct UnknownDimension {
     name: String,
 }
@@ -112,6 +113,12 @@ impl Dimension {
     }
 }
 
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl FromStr for Dimension {
     type Err = UnknownDimension;
 
@@ -144,13 +151,6 @@ pub enum ConditionError {
     Shape(String),
 }
 
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dimension, pattern, negated } = self;
-        write!(f, "{}{}={pattern}", dimension.name(), if *negated { "!" } else { "" })
-    }
-}
-
 impl FromStr for Condition {
     type Err = ConditionError;
 
@@ -158,6 +158,66 @@ impl FromStr for Condition {
         let (name, pattern) = text.split_once('=').ok_or_else(|| ConditionError::Shape(text.to_owned()))?;
         let (name, negated) = name.strip_suffix('!').map_or((name, false), |name| (name, true));
         Ok(Self { dimension: name.trim().parse()?, pattern: pattern.trim().to_owned(), negated })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dimension, pattern, negated } = self;
+        write!(f, "{dimension}{}={pattern}", if *negated { "!" } else { "" })
+    }
+}
+
+impl Condition {
+    /// What it is about.
+    #[must_use]
+    pub const fn dimension(&self) -> &Dimension {
+        &self.dimension
+    }
+
+    /// What its value has to be like.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// In SQL, of a row `c`; what it binds is pushed onto `values`.
+    ///
+    /// Origins, targets and sessions are decided on their own, once each: there are far fewer of them than calls.
+    fn sql(&self, by_tool: bool, values: &mut Vec<Value>) -> String {
+        let Self { dimension, pattern, negated } = self;
+        let not = if *negated { "NOT " } else { "" };
+        let value = match dimension.place {
+            Place::Tool => "used.value".to_owned(),
+            _ => dimension.sql(),
+        };
+        let is = if pattern.is_empty() {
+            format!("{value} IS {not}NULL")
+        } else if dimension.place == Place::Session {
+            // With those within it.
+            values.extend([pattern.clone().into(), format!("{pattern}/*").into()]);
+            format!("{not}(coalesce({value}, '') GLOB ? OR coalesce({value}, '') GLOB ?)")
+        } else {
+            values.push(pattern.clone().into());
+            format!("{not}coalesce({value}, '') GLOB ?")
+        };
+        match &dimension.place {
+            Place::Origin(_) => format!("c.origin IN (SELECT o.id FROM origin o WHERE {is})"),
+            Place::Target(_) => format!("c.target IN (SELECT t.id FROM target t WHERE {is})"),
+            Place::Session | Place::Label(_) => {
+                // What fits an empty text fits a call that is of no session.
+                let fits_none = pattern.bytes().all(|byte| byte == b'*') != *negated;
+                let or_none = if fits_none { " OR c.session IS NULL" } else { "" };
+                format!("(c.session IN (SELECT s.id FROM session s WHERE {is}){or_none})")
+            }
+            Place::Column(_) => is,
+            Place::Tool if by_tool => is,
+            // Of the calls, not of their uses of tools: a call without the tool is one in which no use is of it.
+            Place::Tool if pattern.is_empty() => format!("c.tool_calls IS {not}NULL"),
+            Place::Tool => {
+                format!("{not}EXISTS (SELECT 1 FROM json_each(c.tool_calls) used WHERE used.value GLOB ?)")
+            }
+        }
     }
 }
 
@@ -180,54 +240,43 @@ impl<'a> Dimensions<'a> {
 
     /// Whether sums by the hour do not tell.
     pub(super) fn need_calls(&self) -> bool {
-        self.ask_for(|place| matches!(place, Place::Tool | Place::Session | Place::Label(_)))
-    }
-
-    /// Whether a call counts once for each of its tools.
-    pub(super) fn need_tools(&self) -> bool {
-        self.ask_for(|place| *place == Place::Tool)
-    }
-
-    fn ask_for(&self, which: impl Fn(&Place) -> bool) -> bool {
         let conditions = self.conditions.iter().map(|condition| &condition.dimension);
-        self.by.iter().chain(conditions).any(|dimension| which(&dimension.place))
+        let mut places = self.by.iter().chain(conditions).map(|dimension| &dimension.place);
+        places.any(|place| matches!(place, Place::Tool | Place::Session | Place::Label(_)))
     }
 
-    /// Conditions to be added to a `WHERE`, and what is bound to their parameters.
+    /// Whether a call counts once for each tool of its.
+    pub(super) fn by_tool(&self) -> bool {
+        self.by.iter().any(|dimension| dimension.place == Place::Tool)
+    }
+
+    /// Whether calls of several sessions are told apart.
+    pub(super) fn by_session(&self) -> bool {
+        self.by.iter().any(|dimension| matches!(dimension.place, Place::Session | Place::Label(_)))
+    }
+
+    /// Conditions on rows `c`, to be added to a `WHERE`, and what is bound to their parameters.
     pub(super) fn filter(&self) -> (String, Vec<Value>) {
-        let mut filter = String::new();
-        let mut values = Vec::new();
+        let (mut filter, mut values) = (String::new(), Vec::new());
         if let Some(uid) = self.of_user {
-            filter += " AND ? IN (o.fields ->> '$.process.uid', o.fields ->> '$.login.uid')";
+            filter += " AND c.origin IN (SELECT o.id FROM origin o
+                WHERE ? IN (o.fields ->> '$.process.uid', o.fields ->> '$.login.uid'))";
             values.push(i64::from(uid).into());
         }
-        for Condition { dimension, pattern, negated } in self.conditions {
-            let not = if *negated { "NOT " } else { "" };
-            let value = dimension.sql();
-            // Writing to a string does not fail.
-            let _ = if pattern.is_empty() {
-                write!(filter, " AND {value} IS {not}NULL")
-            } else if dimension.place == Place::Session {
-                // With those within it.
-                values.extend([pattern.clone().into(), format!("{pattern}/*").into()]);
-                write!(filter, " AND {not}(coalesce({value}, '') GLOB ? OR coalesce({value}, '') GLOB ?)")
-            } else {
-                values.push(pattern.clone().into());
-                write!(filter, " AND {not}coalesce({value}, '') GLOB ?")
-            };
+        for condition in self.conditions {
+            filter += " AND ";
+            filter += &condition.sql(self.by_tool(), &mut values);
         }
         (filter, values)
     }
 
-    /// Columns to be added to a `SELECT`, and to a `GROUP BY`, each with its comma.
-    pub(super) fn columns(&self) -> (String, String) {
-        let columns: String = self.by.iter().map(|dimension| format!(", {}", dimension.sql())).collect();
-        let group_by = self.by.iter().map(|dimension| format!("{}, ", dimension.sql())).collect();
-        (columns, group_by)
+    /// Columns to begin a `SELECT` with, and a `GROUP BY`, each with its comma.
+    pub(super) fn columns(&self) -> String {
+        self.by.iter().map(|dimension| format!("{}, ", dimension.sql())).collect()
     }
 
-    /// The values of those columns, of which the first is number `first`.
-    pub(super) fn key(&self, row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Vec<Option<String>>> {
-        (first..first + self.by.len()).map(|column| row.get(column)).collect()
+    /// The values of those columns.
+    pub(super) fn key(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Option<String>>> {
+        (0..self.by.len()).map(|column| row.get(column)).collect()
     }
 }

@@ -6,20 +6,21 @@ use std::{
 };
 
 use rusqlite::{Connection, InterruptHandle, OpenFlags, types::Value};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::{
     dimension::{Condition, Dimension, Dimensions},
     schema::{self, SchemaError},
     store::{BUSY, HOUR, NANOS},
-    times::{self, Times},
+    sums::{self, Sums},
+    times,
 };
 
 /// The database, for whoever reads it.
 #[derive(Debug)]
 pub struct Ledger {
     database: Connection,
+    path: PathBuf,
     /// The only user whose calls are shown; absent is everybody's.
     of_user: Option<u32>,
     /// A report may have so many groups at most.
@@ -59,48 +60,22 @@ pub struct Span {
     pub until: i64,
 }
 
-/// What a group of calls adds up to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Calls that are alike in what was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// One value for each dimension asked for; absent where the calls have none.
     pub key: Vec<Option<String>>,
-    /// Calls.
-    pub calls: u64,
-    /// Those that failed, or were cut off.
-    pub errors: u64,
-    /// Those that repeated one that had failed.
-    pub retries: u64,
-    /// Those of which at least one token count is known; the sums below are theirs.
-    pub known_usage: u64,
-    /// Prompt tokens, cached ones included.
-    pub input_tokens: u64,
-    /// Of those, read from the provider's cache.
-    pub cache_read_input_tokens: u64,
-    /// Of those, written to it.
-    pub cache_creation_input_tokens: u64,
-    /// Generated tokens, reasoning included.
-    pub output_tokens: u64,
-    /// Of those, spent on reasoning.
-    pub reasoning_tokens: u64,
-    /// Calls whose cost is known.
-    pub known_cost: u64,
-    /// What those cost, US dollars.
-    pub cost_usd: f64,
-    /// What those under subscriptions would have cost, US dollars.
-    pub list_cost_usd: f64,
-    /// Time that all calls took together, seconds.
-    pub duration_seconds: f64,
-    /// How long they took.
-    pub durations: Times,
-    /// How long the first token took, where there was one.
-    pub first_tokens: Times,
+    /// What they add up to.
+    pub sums: Sums,
 }
 
-/// The answer to a question.
+/// What calls add up to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// What it is about: from the beginning of an hour where the single calls of it are gone.
     pub span: Span,
+    /// All calls together. A call counts once, also where it counts in several groups.
+    pub total: Sums,
     /// The dearest first, then those with the most tokens, then with the most calls.
     pub groups: Vec<Group>,
 }
@@ -139,11 +114,18 @@ impl Ledger {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let database = Connection::open_with_flags(path, flags)?;
             database.busy_timeout(BUSY)?;
-            schema::check(&database)?;
+            // What SQLite sorts besides is in memory: nobody else can read it, and a full disk is no matter.
+            database.pragma_update(None, "temp_store", "MEMORY")?;
+            times::register(&database)?;
+            let version = schema::check(&database)?;
+            // The daemon brings its file up to date when it starts; a reader cannot.
+            if version < schema::VERSION {
+                return Err(SchemaError::Older { found: version, known: schema::VERSION });
+            }
             Ok(database)
         };
         let database = open().map_err(|source| LedgerError::Open { path: path.to_owned(), source })?;
-        Ok(Self { database, of_user: None, most_groups: usize::MAX })
+        Ok(Self { database, path: path.to_owned(), of_user: None, most_groups: usize::MAX })
     }
 
     /// The same for a user who may see no other's calls: those of their processes and of their logins.
@@ -164,6 +146,12 @@ impl Ledger {
         self.database.get_interrupt_handle()
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds up the calls of a stretch of time, by `dimensions`, of those that meet all `conditions`.
     ///
     /// Whole hours are taken from their sums and the rest from single calls, so a month takes no longer
@@ -178,22 +166,52 @@ impl Ledger {
         conditions: &[Condition],
     ) -> Result<Report, LedgerError> {
         let asked = Dimensions::new(dimensions, conditions).of_user(self.of_user);
-        let parts = self.parts(span, asked.need_calls())?;
-        let mut groups = HashMap::<Vec<Option<String>>, Group>::new();
-        for part in &parts.parts {
-            self.sums(part, &asked, &mut groups)?;
-            self.times(part, &asked, &mut groups)?;
-        }
-        let mut groups: Vec<Group> = groups.into_iter().map(|(key, group)| Group { key, ..group }).collect();
+        let Parts { span, parts } = self.parts(span, asked.need_calls())?;
+        let mut groups = self.groups(&parts, &asked)?;
+        let total = if asked.by_tool() {
+            let all = Dimensions::new(&[], conditions).of_user(self.of_user);
+            self.groups(&parts, &all)?.pop().unwrap_or_default().sums
+        } else {
+            groups.iter().fold(Sums::default(), |mut total, group| {
+                total.add(&group.sums);
+                total
+            })
+        };
         groups.sort_by(|a, b| {
-            let tokens = |group: &Group| group.input_tokens + group.output_tokens;
-            b.cost_usd
-                .total_cmp(&a.cost_usd)
-                .then_with(|| tokens(b).cmp(&tokens(a)))
-                .then_with(|| b.calls.cmp(&a.calls))
+            let tokens = |sums: &Sums| sums.input_tokens.saturating_add(sums.output_tokens);
+            b.sums
+                .cost_usd
+                .total_cmp(&a.sums.cost_usd)
+                .then_with(|| tokens(&b.sums).cmp(&tokens(&a.sums)))
+                .then_with(|| b.sums.calls.cmp(&a.sums.calls))
                 .then_with(|| a.key.cmp(&b.key))
         });
-        Ok(Report { span: parts.span, groups })
+        Ok(Report { span, total, groups })
+    }
+
+    /// The groups of all parts together.
+    fn groups(&self, parts: &[Part], asked: &Dimensions<'_>) -> Result<Vec<Group>, LedgerError> {
+        let mut groups = HashMap::<Vec<Option<String>>, Sums>::new();
+        let (sums, columns) = (Sums::columns(), asked.columns());
+        let (filter, values) = asked.filter();
+        for part in parts {
+            let rows = part.rows(asked, &filter);
+            // Few rows are left of each part when names are looked up.
+            let statement = format!(
+                "SELECT {columns} {sums} FROM ({rows}) c JOIN origin o ON o.id = c.origin
+                 JOIN target t ON t.id = c.target LEFT JOIN session s ON s.id = c.session
+                 GROUP BY {columns} true"
+            );
+            let mut statement = self.database.prepare(&statement)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(&values))?;
+            while let Some(row) = rows.next()? {
+                if groups.len() > self.most_groups {
+                    return Err(LedgerError::TooManyGroups(self.most_groups));
+                }
+                groups.entry(asked.key(row)?).or_default().add(&Sums::read(row)?);
+            }
+        }
+        Ok(groups.into_iter().map(|(key, sums)| Group { key, sums }).collect())
     }
 
     /// Single calls that began in a stretch of time and meet all conditions, the latest `most`, in order.
@@ -221,40 +239,91 @@ impl Ledger {
         most: u32,
         before: Option<Position>,
     ) -> Result<Page, LedgerError> {
-        let asked = Dimensions::new(&[], conditions).of_user(self.of_user);
-        let (filter, mut values) = asked.filter();
-        // One more tells whether there are earlier ones.
-        values.push((i64::from(most) + 1).into());
         let span = Span {
             until: before.map_or(span.until, |at| span.until.min(at.started.saturating_add(1))),
             ..span
         };
-        let after = before.map_or_else(String::new, |Position { started, row }| {
-            format!("AND (call.started, call.id) < ({started}, {row})")
+        let before = before.map_or_else(String::new, |Position { started, row }| {
+            format!("AND (c.started, c.id) < ({started}, {row})")
         });
-        let source = calls(span, asked.need_tools());
+        let order = format!("{before} ORDER BY c.started DESC, c.id DESC");
+        // One more tells whether there are earlier ones.
+        let mut calls = self.select(span, conditions, &order, i64::from(most) + 1)?;
+        let earlier = calls.len() > most as usize;
+        calls.truncate(most as usize);
+        calls.reverse();
+        Ok(Page { calls, earlier })
+    }
+
+    /// The latest calls, and the number of the call that was stored last, from which [`Self::calls_after`] goes
+    /// on.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn calls_and_number(
+        &self,
+        span: Span,
+        conditions: &[Condition],
+        most: u32,
+    ) -> Result<(Vec<StoredCall>, i64), LedgerError> {
+        // Both of one state of the file.
+        let transaction = self.database.unchecked_transaction()?;
+        let last = self.last_number()?;
+        let calls = self.calls(span, conditions, most)?;
+        transaction.finish()?;
+        Ok((calls, last))
+    }
+
+    /// Single calls that were stored after the one of this number and meet all conditions, at most `most`, in
+    /// the order in which they were stored; and the number from which to go on.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn calls_after(
+        &self,
+        number: i64,
+        conditions: &[Condition],
+        most: u32,
+    ) -> Result<(Vec<StoredCall>, i64), LedgerError> {
+        let transaction = self.database.unchecked_transaction()?;
+        let last = self.last_number()?;
+        let span = Span { from: i64::MIN, until: i64::MAX };
+        let order = format!("AND c.id > {number} ORDER BY c.id");
+        let calls = self.select(span, conditions, &order, most.into())?;
+        transaction.finish()?;
+        let seen = calls.last().filter(|_| calls.len() >= most as usize).map(|(at, _)| at.row);
+        Ok((calls.into_iter().map(|(_, call)| call).collect(), seen.unwrap_or(last)))
+    }
+
+    fn last_number(&self) -> Result<i64, LedgerError> {
+        Ok(self.database.query_row("SELECT coalesce(max(id), 0) FROM call", [], |row| row.get(0))?)
+    }
+
+    /// Single calls of a stretch of time that meet all conditions, `order` being more conditions and an order.
+    fn select(
+        &self,
+        Span { from, until }: Span,
+        conditions: &[Condition],
+        order: &str,
+        most: i64,
+    ) -> Result<Vec<(Position, StoredCall)>, LedgerError> {
+        let (filter, mut values) = Dimensions::new(&[], conditions).of_user(self.of_user).filter();
+        values.push(most.into());
         let statement = format!(
-            "SELECT DISTINCT call.*, o.fields AS origin_fields, t.fields AS target_fields,
-                s.fields AS session_fields
-             FROM (SELECT call.id, coalesce(error, '') AS error, usage_source, {source}) c
-             JOIN call ON call.id = c.id JOIN origin o ON o.id = call.origin
-             JOIN target t ON t.id = call.target LEFT JOIN session s ON s.id = call.session
-             WHERE true {after} {filter} ORDER BY call.started DESC, call.id DESC LIMIT ?"
+            "SELECT c.*, o.fields AS origin_fields, t.fields AS target_fields, s.fields AS session_fields
+             FROM call c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
+                LEFT JOIN session s ON s.id = c.session
+             WHERE c.started >= {from} AND c.started < {until} {filter} {order} LIMIT ?"
         );
         let mut statement = self.database.prepare(&statement)?;
         let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut page = Page::default();
+        let mut calls = Vec::new();
         while let Some(row) = rows.next()? {
-            if page.calls.len() >= most as usize {
-                page.earlier = true;
-                break;
-            }
             let position = Position { started: row.get("started")?, row: row.get("id")? };
-            page.calls.push((position, stored_call(row, &names)?));
+            calls.push((position, stored_call(row, &names)?));
         }
-        page.calls.reverse();
-        Ok(page)
+        Ok(calls)
     }
 
     /// Splits a stretch of time into whole hours, of which there are sums, and the rest.
@@ -288,90 +357,6 @@ impl Ledger {
         }
         Ok(Parts { span: Span { from, ..span }, parts })
     }
-
-    fn sums(
-        &self,
-        part: &Part,
-        asked: &Dimensions<'_>,
-        groups: &mut HashMap<Vec<Option<String>>, Group>,
-    ) -> Result<(), LedgerError> {
-        let source = part.rows(asked.need_tools());
-        let (filter, values) = asked.filter();
-        let (columns, group_by) = asked.columns();
-        let statement = format!(
-            "SELECT sum(c.calls), sum(c.calls * (c.error <> '')), sum(c.retries), sum(c.known_usage),
-                sum(c.input_tokens), sum(c.cache_read_input_tokens), sum(c.cache_creation_input_tokens),
-                sum(c.output_tokens), sum(c.reasoning_tokens), sum(c.known_cost), sum(c.cost_usd),
-                sum(c.list_cost_usd), sum(c.duration_seconds) {columns}
-             FROM ({source}) c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
-                LEFT JOIN session s ON s.id = c.session
-             WHERE true {filter} GROUP BY {group_by} true"
-        );
-        let mut statement = self.database.prepare(&statement)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        while let Some(row) = rows.next()? {
-            if groups.len() > self.most_groups {
-                return Err(LedgerError::TooManyGroups(self.most_groups));
-            }
-            let group = groups.entry(asked.key(row, 13)?).or_default();
-            for (column, sum) in [
-                &mut group.calls,
-                &mut group.errors,
-                &mut group.retries,
-                &mut group.known_usage,
-                &mut group.input_tokens,
-                &mut group.cache_read_input_tokens,
-                &mut group.cache_creation_input_tokens,
-                &mut group.output_tokens,
-                &mut group.reasoning_tokens,
-                &mut group.known_cost,
-            ]
-            .into_iter()
-            .enumerate()
-            {
-                *sum += row.get::<_, u64>(column)?;
-            }
-            group.cost_usd += row.get::<_, f64>(10)?;
-            group.list_cost_usd += row.get::<_, f64>(11)?;
-            group.duration_seconds += row.get::<_, f64>(12)?;
-        }
-        Ok(())
-    }
-
-    fn times(
-        &self,
-        part: &Part,
-        asked: &Dimensions<'_>,
-        groups: &mut HashMap<Vec<Option<String>>, Group>,
-    ) -> Result<(), LedgerError> {
-        let source = part.times(asked.need_tools());
-        let (filter, values) = asked.filter();
-        let (columns, group_by) = asked.columns();
-        let statement = format!(
-            "SELECT c.kind, c.time, sum(c.calls) {columns}
-             FROM ({source}) c JOIN origin o ON o.id = c.origin JOIN target t ON t.id = c.target
-                LEFT JOIN session s ON s.id = c.session
-             WHERE true {filter} GROUP BY {group_by} c.kind, c.time"
-        );
-        let mut statement = self.database.prepare(&statement)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        while let Some(row) = rows.next()? {
-            let Some(group) = groups.get_mut(&asked.key(row, 3)?) else { continue };
-            let times = if row.get_ref(0)?.as_str() == Ok("duration") {
-                &mut group.durations
-            } else {
-                &mut group.first_tokens
-            };
-            let bucket = match part {
-                Part::Hours(..) => Some(row.get(1)?),
-                Part::Calls(_) => times::bucket(row.get(1)?),
-            };
-            if let Some(bucket) = bucket {
-                times.add(bucket, row.get(2)?);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A stretch of time by where its numbers come from.
@@ -389,66 +374,36 @@ enum Part {
 }
 
 impl Part {
-    /// A `SELECT` of what a group adds up, and of what calls are told apart by. A call comes once for each
-    /// use of a tool where `tools` are asked for.
-    fn rows(&self, tools: bool) -> String {
+    /// A `SELECT` of sums by what a row has, of the rows `c` that a filter leaves. By tools a call comes once
+    /// for each of its own, and once where it has none.
+    fn rows(&self, asked: &Dimensions<'_>, filter: &str) -> String {
         match self {
             Self::Hours(first, end) => {
+                let sums = sums::of_sums();
                 format!(
-                    "SELECT *, NULL AS tool, NULL AS session FROM hour WHERE hour >= {first} AND hour < {end}"
+                    "SELECT c.origin, c.target, c.error, c.usage_source, NULL AS session, {sums} FROM hour c
+                     WHERE c.hour >= {first} AND c.hour < {end} {filter} GROUP BY 1, 2, 3, 4"
                 )
             }
-            Self::Calls(span) => format!(
-                "SELECT origin, target, coalesce(error, '') AS error, usage_source, 1 - continued AS calls,
-                    coalesce(retry, 0) > 0 AS retries,
-                    input_tokens IS NOT NULL OR output_tokens IS NOT NULL AS known_usage,
-                    coalesce(input_tokens, 0) AS input_tokens,
-                    coalesce(cache_read_input_tokens, 0) AS cache_read_input_tokens,
-                    coalesce(cache_creation_input_tokens, 0) AS cache_creation_input_tokens,
-                    coalesce(output_tokens, 0) AS output_tokens,
-                    coalesce(reasoning_tokens, 0) AS reasoning_tokens,
-                    cost_usd IS NOT NULL AS known_cost, coalesce(cost_usd, 0.0) AS cost_usd,
-                    coalesce(list_cost_usd, 0.0) AS list_cost_usd,
-                    duration_seconds, {}",
-                calls(*span, tools)
-            ),
-        }
-    }
-
-    /// A `SELECT` of how many calls took how long: buckets of whole hours, seconds of single calls.
-    fn times(&self, tools: bool) -> String {
-        match self {
-            Self::Hours(first, end) => format!(
-                "SELECT h.origin, h.target, h.error, h.usage_source, NULL AS tool,
-                    NULL AS session, x.kind,
-                    x.bucket AS time, x.calls
-                 FROM hour h JOIN hour_time x ON x.of = h.id WHERE h.hour >= {first} AND h.hour < {end}"
-            ),
-            Self::Calls(span) => {
-                let of = |kind, column| {
-                    format!(
-                        "SELECT origin, target, coalesce(error, '') AS error, usage_source, '{kind}' AS kind,
-                            {column} AS time, 1 AS calls, {}
-                         AND NOT continued AND {column} IS NOT NULL",
-                        calls(*span, tools)
-                    )
-                };
-                let (all, first) =
-                    (of("duration", "duration_seconds"), of("first_token", "time_to_first_token_seconds"));
-                format!("{all} UNION ALL {first}")
+            Self::Calls(Span { from, until }) => {
+                let sums = sums::of_calls();
+                let (tool, each) = if asked.by_tool() { ("used.value", EACH_TOOL) } else { ("NULL", "") };
+                let session = if asked.by_session() { "c.session" } else { "NULL" };
+                format!(
+                    "SELECT c.origin, c.target, coalesce(c.error, '') AS error, c.usage_source,
+                        {session} AS session, {tool} AS tool, {sums}
+                     FROM call c {each} WHERE c.started >= {from} AND c.started < {until} {filter}
+                     GROUP BY 1, 2, 3, 4, 5, 6"
+                )
             }
         }
     }
 }
 
-/// The end of a `SELECT` of single calls: their tools and sessions, where from, which.
-fn calls(Span { from, until }: Span, tools: bool) -> String {
-    let (tool, uses) = if tools { TOOLS } else { ("NULL", "") };
-    format!("{tool} AS tool, session FROM call {uses} WHERE started >= {from} AND started < {until}")
-}
-
-/// The column and the table of the names of a call's tools, one row each; a call without comes once.
-const TOOLS: (&str, &str) = ("uses.value", "LEFT JOIN json_each(call.tool_calls) uses");
+/// Each of a call's tools once, however often it used them; and one row without where it used none.
+const EACH_TOOL: &str = "LEFT JOIN json_each(c.tool_calls) used ON NOT EXISTS (
+        SELECT 1 FROM json_each(c.tool_calls) before WHERE before.value = used.value AND before.key < used.key
+    )";
 
 /// The fields of a line of the event log, as far as they are known.
 fn stored_call(row: &rusqlite::Row<'_>, names: &[String]) -> Result<StoredCall, rusqlite::Error> {
@@ -457,7 +412,7 @@ fn stored_call(row: &rusqlite::Row<'_>, names: &[String]) -> Result<StoredCall, 
     for (column, name) in names.iter().enumerate() {
         let value: Value = row.get(column)?;
         match (name.as_str(), value) {
-            ("id" | "origin" | "target" | "session" | "pid" | "tool", _) | (_, Value::Null) => {}
+            ("id" | "origin" | "target" | "session" | "pid", _) | (_, Value::Null) => {}
             ("started", Value::Integer(nanos)) => {
                 if let Ok(at) = jiff::Timestamp::from_nanosecond(nanos.into()) {
                     call.insert("timestamp".to_owned(), format!("{at:.6}").into());

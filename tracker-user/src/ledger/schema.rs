@@ -2,98 +2,19 @@
 
 use rusqlite::{Connection, ffi, types::FromSql as _};
 
+#[cfg(doc)]
+use super::times;
+
 /// What `PRAGMA application_id` says, so that `file` and we know whose a database is: `llmt`.
 const APPLICATION_ID: i32 = 0x6c6c_6d74;
 
-/// From each version to the next. Never changed once released, only added to.
-const MIGRATIONS: [&str; 3] = [
-    // One row a call. What many calls have in common is stored once: who made them (`origin`) and what
-    // they asked (`target`). `origin.fields` is the call record's JSON without the process id, so that
-    // a new field of it needs no new column.
-    "CREATE TABLE origin (
-        id INTEGER PRIMARY KEY,
-        fields TEXT NOT NULL UNIQUE
-    ) STRICT;
-    CREATE TABLE target (
-        id INTEGER PRIMARY KEY,
-        fields TEXT NOT NULL UNIQUE
-    ) STRICT;
-    CREATE TABLE call (
-        id INTEGER PRIMARY KEY,
-        started INTEGER NOT NULL,
-        origin INTEGER NOT NULL REFERENCES origin,
-        target INTEGER NOT NULL REFERENCES target,
-        pid INTEGER NOT NULL,
-        response_id TEXT,
-        streaming INTEGER NOT NULL,
-        status INTEGER,
-        error TEXT,
-        finish_reasons TEXT,
-        input_tokens INTEGER,
-        cache_read_input_tokens INTEGER,
-        cache_creation_input_tokens INTEGER,
-        output_tokens INTEGER,
-        reasoning_tokens INTEGER,
-        usage_source TEXT NOT NULL,
-        tool_calls TEXT,
-        server_tool_calls TEXT,
-        service_tier TEXT,
-        continued INTEGER NOT NULL,
-        retry INTEGER,
-        time_to_first_token_seconds REAL,
-        time_per_output_token_seconds REAL,
-        duration_seconds REAL NOT NULL,
-        cost_usd REAL
-    ) STRICT;
-    CREATE INDEX call_started ON call (started);
-    -- The same by the hour, so that a month is added up without reading its calls. `known_*` says how
-    -- many calls a sum is of: what is not known is not zero.
-    CREATE TABLE hour (
-        id INTEGER PRIMARY KEY,
-        hour INTEGER NOT NULL,
-        origin INTEGER NOT NULL REFERENCES origin,
-        target INTEGER NOT NULL REFERENCES target,
-        error TEXT NOT NULL,
-        usage_source TEXT NOT NULL,
-        calls INTEGER NOT NULL,
-        retries INTEGER NOT NULL,
-        known_usage INTEGER NOT NULL,
-        input_tokens INTEGER NOT NULL,
-        cache_read_input_tokens INTEGER NOT NULL,
-        cache_creation_input_tokens INTEGER NOT NULL,
-        output_tokens INTEGER NOT NULL,
-        reasoning_tokens INTEGER NOT NULL,
-        known_cost INTEGER NOT NULL,
-        cost_usd REAL NOT NULL,
-        duration_seconds REAL NOT NULL,
-        UNIQUE (hour, origin, target, error, usage_source)
-    ) STRICT;
-    -- How many calls took how long: `bucket` as `times::bucket` has it.
-    CREATE TABLE hour_time (
-        of INTEGER NOT NULL REFERENCES hour ON DELETE CASCADE,
-        kind TEXT NOT NULL,
-        bucket INTEGER NOT NULL,
-        calls INTEGER NOT NULL,
-        PRIMARY KEY (of, kind, bucket)
-    ) STRICT, WITHOUT ROWID;",
-    // Tokens of kinds that have prices of their own, who says what a call costs, and what it would have cost
-    // where it was made under a subscription.
-    "ALTER TABLE call ADD COLUMN cache_creation_1h_input_tokens INTEGER;
-    ALTER TABLE call ADD COLUMN audio_input_tokens INTEGER;
-    ALTER TABLE call ADD COLUMN image_input_tokens INTEGER;
-    ALTER TABLE call ADD COLUMN audio_output_tokens INTEGER;
-    ALTER TABLE call ADD COLUMN image_output_tokens INTEGER;
-    ALTER TABLE call ADD COLUMN list_cost_usd REAL;
-    ALTER TABLE call ADD COLUMN cost_source TEXT;
-    ALTER TABLE hour ADD COLUMN list_cost_usd REAL NOT NULL DEFAULT 0.0;",
-    // What calls were run for. There may be a session for each data point of a harness, so sums by the hour do
-    // not tell them apart, and calls without one cost nothing.
-    "CREATE TABLE session (
-        id INTEGER PRIMARY KEY,
-        fields TEXT NOT NULL UNIQUE
-    ) STRICT;
-    ALTER TABLE call ADD COLUMN session INTEGER REFERENCES session;
-    CREATE INDEX call_session ON call (session, started) WHERE session IS NOT NULL;",
+/// From each version to the next: the first makes version 1. Never changed once released, only added to. A
+/// step may use the functions of [`times::register`].
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/first.sql"),
+    include_str!("schema/cost.sql"),
+    include_str!("schema/session.sql"),
+    include_str!("schema/hours.sql"),
 ];
 
 /// Why a file is not a ledger that can be used.
@@ -110,6 +31,19 @@ pub enum SchemaError {
         /// Ours.
         known: i32,
     },
+    /// It was written by an earlier version, and whoever only reads cannot change it.
+    #[error(
+        "it has version {found}, and this llm-tracker reads {known}: `llm-tracker run` brings it up to date"
+    )]
+    Older {
+        /// The file's.
+        found: i32,
+        /// Ours.
+        known: i32,
+    },
+    /// The file cannot be made or opened.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
     /// The database said no.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),

@@ -4,6 +4,7 @@
 //! finds it full is lost, and counted under what the database said last.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,8 +18,9 @@ use std::{
 use rusqlite::ffi::ErrorCode;
 
 use super::{
+    prune::Retention,
     schema::{self, SchemaError},
-    store::{Retention, Store},
+    store::Store,
 };
 use crate::record::{Record, Sample, Sink, losses::Losses};
 
@@ -62,11 +64,18 @@ impl Trouble {
         ["queue_full", "disk_full", "read_only", "corrupt", "failed", "shutdown"];
 
     fn of(error: &SchemaError) -> Self {
-        let SchemaError::Database(error) = error else { return Self::Failed };
-        if schema::is_corrupt(error) {
-            return Self::Corrupt;
-        }
-        match error.sqlite_error_code() {
+        let code = match error {
+            SchemaError::Database(error) if schema::is_corrupt(error) => return Self::Corrupt,
+            SchemaError::Database(error) => error.sqlite_error_code(),
+            SchemaError::File(error) => {
+                return match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+                    _ => Self::ReadOnly,
+                };
+            }
+            _ => return Self::Failed,
+        };
+        match code {
             Some(ErrorCode::DiskFull) => Self::DiskFull,
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::ReadOnly,
             _ => Self::Failed,
@@ -78,7 +87,7 @@ impl Trouble {
         match self {
             Self::QueueFull => "the disk is too slow for so many calls",
             Self::DiskFull => "free some space",
-            Self::ReadOnly => "check the permissions of the file and its directory",
+            Self::ReadOnly => "it needs a directory that is there and that the daemon may write to",
             Self::Corrupt => "move the file away: a new one is made in its place within a second",
             Self::Failed | Self::Shutdown => "calls wait in memory for as long as there is room",
         }
@@ -116,7 +125,7 @@ impl LedgerSink {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(config: LedgerConfig) -> std::io::Result<Self> {
+    pub fn start(config: LedgerConfig) -> io::Result<Self> {
         let (calls, inbox) = mpsc::sync_channel(config.queue.max(1));
         let (done, finished) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared {

@@ -4,6 +4,11 @@ use std::{fs, path::Path, time::Duration};
 
 use proptest::prelude::*;
 
+mod bounds;
+mod crash;
+mod disk;
+mod migration;
+
 use super::*;
 use crate::attribution::Session;
 use crate::record::{
@@ -53,6 +58,44 @@ fn a_call_comes_back_as_its_line_in_the_event_log() {
 }
 
 #[test]
+fn who_follows_gets_each_call_once() {
+    let (folder, ledger) = stored(&[full(), bare()]);
+    let mut store = Store::open(&folder.path().join("ledger.db")).unwrap();
+    let (calls, number) = ledger.calls_and_number(ALL, &only(&["model=gpt*"]), 10).unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(ledger.calls_after(number, &[], 10).unwrap(), (Vec::new(), number));
+    store.append(&[full(), bare(), full(), full()]).unwrap();
+    let (calls, number) = ledger.calls_after(number, &only(&["model=gpt*"]), 2).unwrap();
+    assert_eq!(calls.len(), 2);
+    let (calls, number) = ledger.calls_after(number, &only(&["model=gpt*"]), 2).unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(ledger.calls_after(number, &[], 10).unwrap().0.len(), 0);
+}
+
+#[test]
+fn a_mistyped_name_is_answered_with_the_nearest() {
+    let error = |text: &str| text.parse::<Condition>().unwrap_err().to_string();
+    assert!(error("modle=gpt*").contains("did you mean `model`?"));
+    assert!(error("colour=red").contains("model, request_model") && !error("colour=red").contains("mean"));
+    assert!(error("model").contains("NAME=PATTERN"));
+    for text in ["model=gpt*", "user!=", "tool=a=b", "label.run!=7"] {
+        assert_eq!(text.parse::<Condition>().unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn no_number_keeps_others_from_being_stored() {
+    let mut absurd = full();
+    absurd.call.usage.input_tokens = Some(u64::MAX);
+    absurd.call.duration_seconds = f64::NAN;
+    absurd.call.time_to_first_token_seconds = Some(f64::INFINITY);
+    absurd.started_unix_nanos = i128::MAX;
+    let many: Vec<Record> = std::iter::repeat_n(absurd, 100).chain([full()]).collect();
+    let (_folder, ledger) = stored(&many);
+    assert_eq!(ledger.report(ALL, &[], &[]).unwrap().total.calls, 101);
+}
+
+#[test]
 fn a_stretch_of_time_is_the_same_from_hours_and_from_calls() {
     proptest!(|(times in prop::collection::vec(0..10 * HOUR_NANOS, 1..40), from in 0..10 * HOUR_NANOS, length in 0..10 * HOUR_NANOS)| {
         let mut records: Vec<Record> = times.iter().map(|nanos| at(*nanos, full())).collect();
@@ -62,7 +105,7 @@ fn a_stretch_of_time_is_the_same_from_hours_and_from_calls() {
         let span = Span { from, until: from + length };
         let expected = times.iter().filter(|nanos| (span.from..span.until).contains(*nanos)).count() as u64;
         let report = ledger.report(span, &[], &only(&["model=gpt*"])).unwrap();
-        let sum = report.groups.first().cloned().unwrap_or_default();
+        let sum = report.total;
         prop_assert_eq!(report.span, span);
         prop_assert_eq!(sum.calls, expected);
         prop_assert_eq!(sum.input_tokens, expected * 100);
@@ -78,30 +121,40 @@ fn groups_are_told_apart_and_absent_is_not_zero() {
     let report = ledger.report(ALL, &by(&["model", "user"]), &[]).unwrap();
     let [known, unknown] = report.groups.as_slice() else { panic!("{report:?}") };
     assert_eq!(known.key, [Some("gpt-4o-2024-08-06".to_owned()), Some("ada".to_owned())]);
+    assert_eq!(unknown.key, [None, None]);
+    let (known, unknown) = (&known.sums, &unknown.sums);
     assert_eq!((known.calls, known.errors, known.retries, known.known_usage), (2, 2, 2, 2));
     assert_eq!((known.input_tokens, known.output_tokens, known.reasoning_tokens), (200, 40, 10));
-    assert_eq!(unknown.key, [None, None]);
     assert_eq!((unknown.calls, unknown.known_usage, unknown.known_cost), (1, 0, 0));
+    assert_eq!((report.total.calls, report.total.input_tokens), (3, 200));
 
     for (condition, calls) in
         [("model=", 1), ("model!=", 2), ("user=a*", 2), ("user!=ada", 1), ("error=interrupted", 2)]
     {
         let report = ledger.report(ALL, &[], &only(&[condition])).unwrap();
-        assert_eq!(report.groups.iter().map(|group| group.calls).sum::<u64>(), calls, "{condition}");
+        assert_eq!(report.total.calls, calls, "{condition}");
     }
 }
 
 #[test]
 fn tools_are_told_apart_by_single_calls() {
     let mut two = full();
-    two.call.tool_calls = vec!["read".to_owned(), "write".to_owned()];
+    two.call.tool_calls = ["read", "write", "read"].map(str::to_owned).to_vec();
     let (_folder, ledger) = stored(&[full(), two, bare()]);
     let report = ledger.report(ALL, &by(&["tool"]), &[]).unwrap();
-    let mut tools: Vec<_> = report.groups.into_iter().map(|group| (group.key, group.calls)).collect();
+    assert_eq!(report.total.calls, 3, "each once");
+    let mut tools: Vec<_> = report.groups.into_iter().map(|group| (group.key, group.sums.calls)).collect();
     tools.sort();
     let some = |name: &str| vec![Some(name.to_owned())];
     assert_eq!(tools, [(vec![None], 1), (some("get_weather"), 1), (some("read"), 1), (some("write"), 1)]);
-    assert_eq!(ledger.calls(ALL, &only(&["tool=read"]), 10).unwrap().len(), 1);
+    for (condition, calls) in
+        [("tool=read", 1), ("tool=r*", 1), ("tool!=read", 2), ("tool=*", 2), ("tool=", 1), ("tool!=", 2)]
+    {
+        assert_eq!(ledger.calls(ALL, &only(&[condition]), 10).unwrap().len(), calls, "{condition}");
+        assert_eq!(ledger.report(ALL, &[], &only(&[condition])).unwrap().total.calls, calls as u64);
+    }
+    let reads = ledger.report(ALL, &by(&["tool"]), &only(&["tool=r*"])).unwrap();
+    assert_eq!(reads.groups.len(), 1, "the others are not asked for");
 }
 
 fn in_session(name: Option<&str>, labels: &[(&str, &str)]) -> Record {
@@ -132,7 +185,7 @@ fn a_session_is_asked_for_with_those_within_it() {
         ("label.none=", 5),
     ] {
         let report = ledger.report(ALL, &[], &only(&[condition])).unwrap();
-        assert_eq!(report.groups.iter().map(|group| group.calls).sum::<u64>(), calls, "{condition}");
+        assert_eq!(report.total.calls, calls, "{condition}");
         assert_eq!(ledger.calls(ALL, &only(&[condition]), 10).unwrap().len() as u64, calls, "{condition}");
     }
     let report = ledger.report(ALL, &by(&["label.data_id", "session"]), &[]).unwrap();
@@ -167,7 +220,7 @@ fn the_end_of_a_call_is_no_further_call() {
     let mut end = full();
     end.call.continued = true;
     let (_folder, ledger) = stored(&[full(), end]);
-    let [sum] = ledger.report(ALL, &[], &[]).unwrap().groups.try_into().unwrap();
+    let sum = ledger.report(ALL, &[], &[]).unwrap().total;
     assert_eq!((sum.calls, sum.input_tokens), (1, 200));
 }
 
@@ -183,24 +236,10 @@ fn old_calls_go_and_their_sums_stay() {
     assert_eq!(ledger.calls(ALL, &[], 10).unwrap().len(), 1);
     let span = Span { from: 1, until: 101 * HOUR_NANOS };
     let report = ledger.report(span, &[], &[]).unwrap();
-    assert_eq!((report.span.from, report.groups[0].calls), (0, 2), "the first hour is taken whole");
+    assert_eq!((report.span.from, report.total.calls), (0, 2), "the first hour is taken whole");
     // Then the sums, with their times.
     store.prune(101 * 3600, Retention { hours: Duration::from_secs(3600), ..keep }).unwrap();
-    assert_eq!(ledger.report(ALL, &[], &[]).unwrap().groups[0].calls, 1);
-}
-
-#[test]
-fn a_full_database_forgets_its_oldest_calls() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("ledger.db");
-    let mut store = Store::open(&file).unwrap();
-    let records: Vec<Record> = (0..20_000).map(|nanos| at(nanos, full())).collect();
-    store.append(&records).unwrap();
-    assert!(store.prune(0, Retention { bytes: 1 << 16, ..keep() }).unwrap());
-    let ledger = Ledger::open(&file).unwrap();
-    let calls = ledger.calls(ALL, &[], 20_000).unwrap();
-    assert_eq!(calls.len(), 10_000);
-    assert_eq!(calls[0]["timestamp"], "1970-01-01T00:00:00.000010Z");
+    assert_eq!(ledger.report(ALL, &[], &[]).unwrap().total.calls, 1);
 }
 
 #[test]
@@ -258,7 +297,7 @@ fn a_sink_stores_what_it_was_given_before_it_ends() {
     sink.record(&full());
     assert_eq!(stored_by(&sink), 3000);
     assert_eq!(lost(&sink, "shutdown"), 1);
-    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, 3000);
+    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().total.calls, 3000);
 }
 
 #[test]
@@ -284,5 +323,5 @@ fn what_cannot_be_stored_is_counted_and_stored_again_once_it_can() {
     }
     sink.shutdown(Duration::from_secs(10));
     let stored = stored_by(&sink);
-    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().groups[0].calls, stored);
+    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().total.calls, stored);
 }

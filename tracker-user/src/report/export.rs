@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{
-    Which, open,
+    Source, Which,
     shapes::{Format, Shape},
 };
 use crate::config::Config;
@@ -30,8 +30,7 @@ pub struct ExportArgs {
 /// There is nobody to ask, or nobody to write to.
 pub fn export(args: &ExportArgs, config: &Config, out: impl Write) -> anyhow::Result<()> {
     let ExportArgs { format, which, most } = args;
-    let (mut source, span) = open(which, config)?;
-    let calls = source.calls(span, &which.conditions, *most)?;
+    let calls = Source::open(which.ledger.as_deref(), config)?.calls(&which.question(&[]), *most)?;
     if calls.len() as u64 >= u64::from(*most) {
         eprintln!("llm-tracker: the latest {most} calls; --most and --until have others");
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::table::{Align, Table};
+use super::table::{Column, Table};
 use crate::pricing::{CostSource, Kind, Prices, Quote};
 
 /// Arguments of `prices`.
@@ -25,9 +25,9 @@ pub struct PricesArgs {
 /// Names that are offered where there is no price for the one asked for.
 const MAX_OFFERED: usize = 10;
 
-/// What `prices` says.
+/// What `prices` says, in so many columns if there is a bound.
 #[must_use]
-pub fn prices(args: &PricesArgs, prices: &Prices) -> String {
+pub fn prices(args: &PricesArgs, prices: &Prices, room: Option<usize>) -> String {
     let at = |quote: &Quote| {
         let wanted = args.provider.as_ref();
         wanted.is_none_or(|provider| quote.provider == *provider || quote.provider.is_empty())
@@ -45,7 +45,7 @@ pub fn prices(args: &PricesArgs, prices: &Prices) -> String {
             "US dollars a million tokens. A kind without a price costs what the kind that it is part of costs.\n\
              The built-in list: {}.\n\n{}",
             prices.from(),
-            as_table(&quotes)
+            as_table(&quotes).show(room)
         );
     };
     let mut text = format!(
@@ -61,19 +61,18 @@ pub fn prices(args: &PricesArgs, prices: &Prices) -> String {
     text
 }
 
-fn as_table(quotes: &[Quote]) -> Table {
+fn as_table(quotes: &[Quote]) -> Table<'static> {
     let priced = |kind: &Kind| {
         let mut prices = quotes.iter().flat_map(|quote| &quote.prices).flat_map(|(_, prices)| prices);
         prices.any(|(other, _)| other == kind)
     };
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(priced).collect();
-    let left = |name| (name, Align::Left);
     let mut table = Table::new(
         ["provider", "model", "when"]
-            .map(left)
+            .map(Column::text)
             .into_iter()
-            .chain(kinds.iter().map(|kind| (kind.name(), Align::Right)))
-            .chain(["from"].map(left)),
+            .chain(kinds.iter().map(|kind| Column::number(kind.name())))
+            .chain([Column::text("from").dispensable(1)]),
     );
     for Quote { provider, name, source, from, prices } in quotes {
         let from = match source {
@@ -86,9 +85,8 @@ fn as_table(quotes: &[Quote]) -> Table {
                 let (_, price) = prices.iter().find(|(other, _)| other == kind)?;
                 Some(million(price.dollars()))
             };
-            let cells = kinds.iter().map(|kind| price(kind).unwrap_or_else(|| "-".to_owned()));
             let names = [provider.to_owned(), name.clone(), condition.clone()];
-            table.row(names.into_iter().chain(cells).chain([from.clone()]));
+            table.row(names.map(Some).into_iter().chain(kinds.iter().map(price)).chain([Some(from.clone())]));
         }
     }
     table

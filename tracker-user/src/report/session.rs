@@ -2,18 +2,19 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Source, SourceError, Which, as_json,
+    Source, Which,
     fields::Fields,
-    open,
-    table::{Align, Table, count, seconds, share, usd},
+    table::{Column, Table},
 };
 use crate::{
     config::Config,
-    ledger::{Condition, ConditionError, Dimension, Span, StoredCall},
+    human::{count, seconds, share, usd},
+    ledger::{Condition, Question, Span, StoredCall},
 };
 
 /// Calls that are looked at one by one, at most; the sums are of all.
@@ -31,32 +32,22 @@ pub struct SessionArgs {
     pub which: Which,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionReportError {
-    /// There is nobody to ask, or no answer.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The name is none that can be asked for.
-    #[error(transparent)]
-    Name(#[from] ConditionError),
-}
-
 /// What `session` says: the sums, and the sequence of calls.
 ///
 /// # Errors
 /// As [`report`](super::report()).
-pub fn session(args: &SessionArgs, config: &Config) -> Result<String, SessionReportError> {
+pub fn session(args: &SessionArgs, config: &Config) -> Result<String> {
     let SessionArgs { name, which } = args;
-    let (mut source, span) = open(which, config)?;
-    let used = Used::ask(&mut source, span, name, &which.conditions)?;
+    let mut source = Source::open(which.ledger.as_deref(), config)?;
+    let Question { span, conditions, .. } = which.question(&[]);
+    let used = Used::ask(&mut source, span, name, &conditions)?;
     if which.json {
         return Ok(format!("{:#}\n", used.to_json(true)));
     }
     Ok(if used.calls.is_empty() {
         used.to_text()
     } else {
-        format!("{}\n{}", used.to_text(), used.sequence())
+        format!("{}\n{}", used.to_text(), used.sequence().plain())
     })
 }
 
@@ -79,11 +70,7 @@ impl Used {
     ///
     /// # Errors
     /// No daemon answers.
-    pub(crate) fn since(
-        from: jiff::Timestamp,
-        name: &str,
-        config: &Config,
-    ) -> Result<(Self, bool), SessionReportError> {
+    pub(crate) fn since(from: jiff::Timestamp, name: &str, config: &Config) -> Result<(Self, bool)> {
         let (mut source, settled) = Source::settled(config)?;
         let from = i64::try_from(from.as_nanosecond()).unwrap_or_default();
         let span = Span { from: from.saturating_sub(SLACK), until: i64::MAX };
@@ -91,27 +78,25 @@ impl Used {
     }
 
     /// Asks for all of it. Calls that a watched process served are nobody's usage.
-    fn ask(
-        source: &mut Source,
-        span: Span,
-        name: &str,
-        conditions: &[Condition],
-    ) -> Result<Self, SessionReportError> {
+    fn ask(source: &mut Source, span: Span, name: &str, conditions: &[Condition]) -> Result<Self> {
         let session = format!("session={}", literal(name));
         let conditions = [conditions, &[session.parse()?, "role=client".parse()?]].concat();
-        let mut groups = |by: &'static str| -> Result<Vec<Value>, SessionReportError> {
+        let mut groups = |by: &'static str| -> Result<Vec<Value>> {
             let mut conditions = conditions.clone();
-            let by: Vec<Dimension> = if by.is_empty() {
-                Vec::new()
-            } else {
-                if by != "model" {
-                    conditions.push(format!("{by}!=").parse()?);
+            if !matches!(by, "" | "model") {
+                conditions.push(format!("{by}!=").parse()?);
+            }
+            let by =
+                by.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+            let answer = source.report(&Question { span, by, conditions })?;
+            let flat = answer.groups.into_iter().map(|group| {
+                let mut fields = serde_json::to_value(&group.totals)?;
+                for (name, value) in group.by {
+                    fields[name] = value.into();
                 }
-                vec![by.parse().map_err(ConditionError::from)?]
-            };
-            let names: Vec<&str> = by.iter().map(Dimension::name).collect();
-            let report = source.report(span, &by, &conditions)?;
-            Ok(as_json(&report, &names)["groups"].as_array().cloned().unwrap_or_default())
+                Ok(fields)
+            });
+            flat.collect()
         };
         Ok(Self {
             session: name.to_owned(),
@@ -119,7 +104,7 @@ impl Used {
             models: groups("model")?,
             tools: groups("tool")?,
             errors: groups("error")?,
-            calls: source.calls(span, &conditions, MOST)?,
+            calls: source.calls(&Question { span, by: Vec::new(), conditions: conditions.clone() }, MOST)?,
         })
     }
 
@@ -165,7 +150,7 @@ impl Used {
         if self.models.is_empty() {
             return format!("The session {} has made no LLM calls.\n", clean(&self.session));
         }
-        let mut text = format!("The session {}:\n{}", clean(&self.session), self.table());
+        let mut text = format!("The session {}:\n{}", clean(&self.session), self.table().plain());
         let list = |groups: &[Value], name: &str| -> String {
             let item = |group: &Value| {
                 let calls = group["calls"].as_u64().unwrap_or_default();
@@ -186,19 +171,19 @@ impl Used {
     }
 
     /// The sums, by model and in all.
-    fn table(&self) -> Table {
-        let (left, right) = (Align::Left, Align::Right);
+    fn table(&self) -> Table<'static> {
+        let (left, right) = (Column::text, Column::number);
         let mut table = Table::new([
-            ("model", left),
-            ("calls", right),
-            ("errors", right),
-            ("retries", right),
-            ("input", right),
-            ("cached", right),
-            ("output", right),
-            ("cost", right),
-            ("time p50", right),
-            ("time p95", right),
+            left("model"),
+            right("calls"),
+            right("errors"),
+            right("retries"),
+            right("input"),
+            right("cached"),
+            right("output"),
+            right("cost"),
+            right("time p50"),
+            right("time p95"),
         ]);
         let total = Some(&self.total).filter(|_| self.models.len() > 1);
         for (group, is_total) in
@@ -207,64 +192,58 @@ impl Used {
             let number = |name: &str| group[name].as_u64();
             let time = |name: &str| group[name].as_f64().map(seconds);
             let name = if is_total { Some("in all") } else { group["model"].as_str() };
-            table.row(
-                [
-                    name.map(str::to_owned),
-                    number("calls").map(count),
-                    number("errors").zip(number("calls")).map(|(errors, calls)| share(errors, calls)),
-                    number("retries").map(count),
-                    number("input_tokens").map(count),
-                    number("cache_read_input_tokens").map(count),
-                    number("output_tokens").map(count),
-                    group["cost_usd"].as_f64().map(usd),
-                    time("duration_seconds_p50"),
-                    time("duration_seconds_p95"),
-                ]
-                .map(|cell| cell.unwrap_or_else(|| "-".to_owned())),
-            );
+            table.row([
+                name.map(str::to_owned),
+                number("calls").map(count),
+                number("errors").zip(number("calls")).map(|(errors, calls)| share(errors, calls)),
+                number("retries").map(count),
+                number("input_tokens").map(count),
+                number("cache_read_input_tokens").map(count),
+                number("output_tokens").map(count),
+                group["cost_usd"].as_f64().map(usd),
+                time("duration_seconds_p50"),
+                time("duration_seconds_p95"),
+            ]);
         }
         table
     }
 
     /// The calls, one by one.
-    fn sequence(&self) -> Table {
-        let (left, right) = (Align::Left, Align::Right);
+    fn sequence(&self) -> Table<'static> {
+        let (left, right) = (Column::text, Column::number);
         let mut table = Table::new([
-            ("time", left),
-            ("pid", right),
-            ("model", left),
-            ("input", right),
-            ("cached", right),
-            ("output", right),
-            ("cost", right),
-            ("time", right),
-            ("retry", right),
-            ("tools", left),
-            ("finish", left),
-            ("error", left),
+            left("time"),
+            right("pid"),
+            left("model"),
+            right("input"),
+            right("cached"),
+            right("output"),
+            right("cost"),
+            right("time"),
+            right("retry"),
+            left("tools"),
+            left("finish"),
+            left("error"),
         ]);
         for call in self.calls.iter().map(Fields) {
             let number = |name: &str| call.number(name).map(count);
             let list =
                 |name: &str| Some(call.list(name).collect::<Vec<_>>().join(" ")).filter(|it| !it.is_empty());
-            table.row(
-                [
-                    // The day is known, or does not matter; microseconds do not either.
-                    call.text("timestamp").and_then(|at| at.get(11..23)).map(str::to_owned),
-                    call.number("process.pid").map(|pid| pid.to_string()),
-                    call.model().map(str::to_owned),
-                    number("input_tokens"),
-                    number("cache_read_input_tokens"),
-                    number("output_tokens"),
-                    call.seconds("cost_usd").map(usd),
-                    call.seconds("duration_seconds").map(seconds),
-                    number("retry"),
-                    list("tool_calls"),
-                    list("finish_reasons"),
-                    call.error().map(std::borrow::Cow::into_owned),
-                ]
-                .map(|cell| cell.unwrap_or_else(|| "-".to_owned())),
-            );
+            table.row([
+                // The day is known, or does not matter; microseconds do not either.
+                call.text("timestamp").and_then(|at| at.get(11..23)).map(str::to_owned),
+                call.number("process.pid").map(|pid| pid.to_string()),
+                call.model().map(str::to_owned),
+                number("input_tokens"),
+                number("cache_read_input_tokens"),
+                number("output_tokens"),
+                call.seconds("cost_usd").map(usd),
+                call.seconds("duration_seconds").map(seconds),
+                number("retry"),
+                list("tool_calls"),
+                list("finish_reasons"),
+                call.error().map(std::borrow::Cow::into_owned),
+            ]);
         }
         table
     }

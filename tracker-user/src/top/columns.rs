@@ -9,8 +9,8 @@ use ratatui::{
 };
 
 use crate::{
+    human::{count, seconds, share, usd},
     live::{Ended, InFlight, Row, Snapshot},
-    report::{count, seconds, share, usd},
 };
 
 /// What a column is about, where it is more than a number.

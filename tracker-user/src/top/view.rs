@@ -13,8 +13,8 @@ use ratatui::{
 
 use super::columns::{self, ENDED, FLIGHTS, Look, ROWS, Tone};
 use crate::{
+    human::{count, share, usd},
     live::{By, Row, Snapshot},
-    report::{count, share, usd},
 };
 
 /// By what the rows are ordered, most first.

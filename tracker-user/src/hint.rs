@@ -4,7 +4,7 @@
 const ALIKE: f64 = 0.75;
 
 /// The one of `known` that is most like `word`, if it is like it at all.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |candidate: &&str| strsim::jaro_winkler(word, candidate);
     known
         .into_iter()
@@ -13,14 +13,14 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The same, as the end of a sentence.
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
 }
 
 /// A message of serde's with what was meant: "unknown field `a`, expected one of `b`, `c`" tells. So the
 /// advice is the same at every depth, and for names as for values. A text that is of the wrong type is left
 /// out: it may be a secret.
-pub(super) fn explain(message: &str) -> String {
+pub(crate) fn explain(message: &str) -> String {
     let words = || message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown ") {
         let meant = words().next().map(|wrong| did_you_mean(wrong, words().skip(1)));
