@@ -130,7 +130,7 @@ fn record(random: &mut Random, started: i64) -> Record {
         continued: false,
         retry: None,
         labels: None,
-        time_to_first_token_seconds: (!fails).then(|| duration * 0.1),
+        time_to_first_token_seconds: (!fails).then_some(duration * 0.1),
         time_per_output_token_seconds: Some(duration / 300.0),
         chunk_times: ChunkTimes::default(),
         duration_seconds: duration,
