@@ -7,13 +7,14 @@
 //! | [`client`], [`proxy`] | curl, openssl, Python's SDKs; nginx |
 //! | [`container`], [`containerd`], [`engine`] | a container of crun's; containerd, with Kubernetes' interface; Docker and Podman |
 //! | [`golang`], [`rust`], [`server`] | clients and servers that are built here |
-//! | [`daemon`], [`call`], [`metrics`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, the kernel |
+//! | [`daemon`], [`call`], [`metrics`], [`api`], [`bpf`], [`probes`] | the daemon, its event log, its metrics, its API, the kernel |
 //! | [`prometheus`] | a real Prometheus server, and `promtool` |
 //! | [`packed`], [`overlay`], [`systemd`] | what `cargo xtask` packs, and a copy of the machine to install it on |
 //! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
 //! | [`terminal`] | a terminal with a program in it |
 //! | [`child`], [`machine`] | child processes, and what a machine needs |
+pub mod api;
 pub mod bpf;
 pub mod call;
 pub mod cgroup;

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
+    api,
     child::Child,
     client::{self, LIMIT},
     daemon::{Daemon, SOON},
@@ -44,33 +45,11 @@ fn call(standin: &StandIn, uid: u32, tag: &str) -> Result<String> {
     Ok(model)
 }
 
-fn curl(arguments: &[&str]) -> Command {
-    let mut curl = Command::new("/usr/bin/curl");
-    curl.args(["--silent", "--show-error", "--no-buffer", "--max-time", "60"]).args(arguments);
-    curl
-}
-
-/// What a command of [`curl`]'s is answered: status and JSON.
-fn answer(mut curl: Command) -> Result<(u16, Value)> {
-    curl.args(["--write-out", "\n%{http_code}"]);
-    let said = Child::spawn(curl, LIMIT)?.wait()?.success()?.stdout;
-    let (body, status) = said.rsplit_once('\n').context("no status")?;
-    Ok((status.parse()?, serde_json::from_str(body).with_context(|| body.to_owned())?))
-}
-
-/// Asks on the socket, as somebody.
-fn ask(daemon: &Daemon, uid: u32, gid: u32, path: &str) -> Result<(u16, Value)> {
-    let socket = daemon.api_socket();
-    let mut curl = curl(&["--unix-socket", &socket.to_string_lossy(), &format!("http://localhost{path}")]);
+/// Has somebody ask, and be answered with JSON.
+fn ask(mut curl: Command, uid: u32, gid: u32) -> Result<(u16, Value)> {
     curl.uid(uid).gid(gid);
-    answer(curl)
-}
-
-/// Asks over TCP, as somebody.
-fn ask_on_loopback(daemon: &Daemon, uid: u32, path: &str) -> Result<(u16, Value)> {
-    let mut curl = curl(&[&format!("http://{}{path}", daemon.metrics_address())]);
-    curl.uid(uid).gid(uid);
-    answer(curl)
+    let (status, body) = api::answer(curl)?;
+    Ok((status, serde_json::from_str(&body).with_context(|| body.clone())?))
 }
 
 /// The models of the calls in an answer, of this test's.
@@ -101,12 +80,12 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
 
     // At once: nobody waits for a clock.
     let path = "/api/v1/calls?settle=30";
-    let (status, all) = ask(&daemon, 0, 0, path)?;
+    let (status, all) = ask(api::on_socket(&daemon, path), 0, 0)?;
     ensure!(status == 200 && all["settled"] == true, "{status} {all}");
     assert_eq!(models(&all, &ours), ours);
     for (uid, model) in [(DAEMON, ours[0]), (NOBODY, ours[1])] {
-        let ways = [ask(&daemon, uid, uid, path)?, ask_on_loopback(&daemon, uid, path)?];
-        for (status, own) in ways {
+        for curl in [api::on_socket(&daemon, path), api::on_loopback(&daemon, path)] {
+            let (status, own) = ask(curl, uid, uid)?;
             assert_eq!((status, models(&own, &ours)), (200, vec![model.to_owned()]), "{own}");
             let calls = own["calls"].as_array().context("no calls")?;
             ensure!(
@@ -114,7 +93,7 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
                 "{own}"
             );
         }
-        let (_, report) = ask(&daemon, uid, uid, "/api/v1/report?by=request_model")?;
+        let (_, report) = ask(api::on_socket(&daemon, "/api/v1/report?by=request_model"), uid, uid)?;
         let keys: Vec<_> = report["groups"]
             .as_array()
             .context("no groups")?
@@ -123,14 +102,17 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
             .collect();
         ensure!(keys.iter().any(|key| *key == model) && !keys.iter().any(|key| *key == ours[2]), "{report}");
     }
-    assert_eq!(models(&ask_on_loopback(&daemon, 0, path)?.1, &ours), ours);
-    assert_eq!(models(&ask(&daemon, DAEMON, GAMES, path)?.1, &ours), ours, "the group sees all");
+    assert_eq!(models(&ask(api::on_loopback(&daemon, path), 0, 0)?.1, &ours), ours);
+    assert_eq!(
+        models(&ask(api::on_socket(&daemon, path), DAEMON, GAMES)?.1, &ours),
+        ours,
+        "the group sees all"
+    );
 
     // A web page that has its own name point here.
-    let mut page =
-        curl(&[&format!("http://{}{path}", daemon.metrics_address()), "--header", "Host: evil.example"]);
-    page.uid(DAEMON).gid(DAEMON);
-    let (status, problem) = answer(page)?;
+    let mut page = api::on_loopback(&daemon, path);
+    page.args(["--header", "Host: evil.example"]);
+    let (status, problem) = ask(page, DAEMON, DAEMON)?;
     assert_eq!((status, problem["type"].as_str()), (421, Some("urn:llm-tracker:problem:wrong-host")));
 
     // The command line asks the daemon.
@@ -163,7 +145,7 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
         let path = format!(
             "/api/v1/report?settle=30&by=request_model&where=process%3Dcurl&where=request_model%3D*{round}*"
         );
-        let (_, answer) = ask(&daemon, 0, 0, &path)?;
+        let (_, answer) = ask(api::on_socket(&daemon, &path), 0, 0)?;
         longest = longest.max(begun.elapsed());
         let groups = answer["groups"].as_array().context("no groups")?;
         let calls = |model: &str| {
@@ -181,8 +163,7 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
 fn calls_are_streamed_as_they_happen() -> Result<()> {
     let standin = StandIn::start()?;
     let (_folder, daemon) = start("")?;
-    let socket = daemon.api_socket();
-    let mut listening = curl(&["--unix-socket", &socket.to_string_lossy(), "http://localhost/api/v1/stream"]);
+    let mut listening = api::on_socket(&daemon, "/api/v1/stream");
     listening.uid(DAEMON).gid(DAEMON);
     let listening = Child::spawn(listening, LIMIT)?;
     let hears = |text: &str| -> Result<()> {
@@ -220,7 +201,7 @@ fn it_is_as_it_is_described() -> Result<()> {
     for tag in ["a", "b"] {
         call(&standin, DAEMON, tag)?;
     }
-    let (_, answer) = ask(&daemon, 0, 0, "/api/v1/calls?settle=30")?;
+    let (_, answer) = ask(api::on_socket(&daemon, "/api/v1/calls?settle=30"), 0, 0)?;
     ensure!(answer["settled"] == true, "{answer}");
     let url = format!("http://{}", daemon.metrics_address());
     let folder = tempfile::tempdir()?;

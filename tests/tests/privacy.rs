@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
+    api,
     child::Child,
     client::{self, KEY, LIMIT, PROMPT},
     daemon::Daemon,
@@ -20,6 +21,7 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ledger = folder.path().join("ledger.db");
     let mut daemon = Daemon::start_with(&format!("[ledger]\nfile = {ledger:?}\n"), "trace")?;
+    let stream = Child::spawn(api::on_socket(&daemon, "/api/v1/stream"), LIMIT)?;
     let whole = Scenario::new(5, 6).tag("whole").model();
     let cut = Scenario { cut: Some(3), ..Scenario::new(5, 6) }.tag("cut").model();
     let refused = Scenario { status: Some(401), ..Scenario::new(5, 6) }.tag("refused").model();
@@ -62,11 +64,25 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
         search(path, &metrics::get(daemon.metrics_address(), path)?.1)?;
     }
     search("metrics", &page)?;
+    for path in ["calls?settle=30&limit=500", "report?by=model,path,server,error,process", "live", "sessions"]
+    {
+        let (_, answer) = api::answer(api::on_socket(&daemon, &format!("/api/v1/{path}")))?;
+        ensure!(
+            !path.starts_with("calls") || answer.contains(&whole),
+            "no call in the API's {path}: {answer}"
+        );
+        search("API's answer", &answer)?;
+    }
+    let asked = format!("/api/v1/calls?where=model%3D{QUERY}&x={KEY}");
+    search("API's refusal", &api::answer(api::on_loopback(&daemon, &asked))?.1)?;
     search("events", &std::fs::read_to_string(daemon.events_file())?)?;
     let log = daemon.log()?;
     ensure!(!log.is_empty(), "a log at trace level that says nothing shows nothing");
     search("log", &log)?;
     let stopped = daemon.stop()?;
+    let streamed = stream.wait()?.stdout;
+    ensure!(streamed.contains(&whole), "no call was streamed: {streamed}");
+    search("API's stream", &streamed)?;
     search("log", &stopped.finished.stderr)?;
     let stored = std::fs::read(&ledger)?;
     ensure!(

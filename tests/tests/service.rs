@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
+    api,
     child::Child,
     client::{self, LIMIT},
     compare::{all_exact, exact_or_missing},
@@ -110,6 +111,11 @@ fn a_user_without_root_under_the_filter_of_the_unit() -> Result<()> {
 
     let curl = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(17, 23).model()))?;
     all_exact(&[daemon.wait_for_one(curl.pid)?], &standin)?;
+    // Who asks is known without any privilege: there is no ledger, and nothing else is in the way.
+    for ask in [api::on_socket(&daemon, "/api/v1/calls"), api::on_loopback(&daemon, "/api/v1/calls")] {
+        let (status, problem) = api::answer(ask)?;
+        ensure!(status == 503 && problem.contains("no-ledger"), "{status} {problem}");
+    }
     // A library that is seen for the first time is hooked long after the start.
     let folder = tempfile::tempdir()?;
     let name = "libssl-of-the-service.so";

@@ -18,10 +18,6 @@ use serde_json::Value;
 const CHAT: &str = "/v1/chat/completions";
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn with_socket(socket: &Path) -> Result<Daemon> {
-    Daemon::start_with(&format!("[api]\nsocket = {socket:?}\n"), "info")
-}
-
 /// A stream that goes on for some seconds.
 fn stream(standin: &StandIn, tag: &str) -> Result<Child> {
     let slow = Scenario { chunks: Some(60), delay: Some(150), ..Scenario::new(1000, 80).tag(tag) };
@@ -58,9 +54,8 @@ fn assert_restored(terminal: &Terminal) -> Result<()> {
 #[test]
 fn a_stream_in_flight_is_seen_in_a_terminal() -> Result<()> {
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let socket = folder.path().join("api.sock");
-    let daemon = with_socket(&socket)?;
+    let daemon = Daemon::start()?;
+    let socket = daemon.api_socket();
     let curl = stream(&standin, "seen")?;
     let terminal = Terminal::open((80, 24), &script(&socket, "")?)?;
 
@@ -74,7 +69,7 @@ fn a_stream_in_flight_is_seen_in_a_terminal() -> Result<()> {
     assert!(line.contains("curl") && line.contains("standin-in1000") && line.contains('~'), "{screen}");
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
     assert!(screen.lines().last().is_some_and(|line| line.contains("q quit")), "{screen}");
-    assert!(terminal.is_taken()? && terminal.coloured_screen()?.contains("\u{1b}[32m"), "{screen}");
+    assert!(terminal.is_taken()? && terminal.coloured_screen()?.contains("\u{1b}[3"), "{screen}");
 
     // The same for a pipe, and for programs.
     let once = child::output(top(&socket, &[])?, LIMIT)?;
@@ -113,7 +108,7 @@ fn a_stream_in_flight_is_seen_in_a_terminal() -> Result<()> {
     child::output(kill, LIMIT)?;
     assert_restored(&terminal)?;
 
-    daemon.stop()?;
+    let _stopped = daemon.stop()?;
     let gone = Child::spawn(top(&socket, &["--once"])?, LIMIT)?.wait()?;
     assert!(!gone.status.success() && gone.stderr.contains("no daemon"), "{}", gone.stderr);
     Ok(())
@@ -134,8 +129,7 @@ fn document(address: &str) -> Result<String> {
 fn the_page_shows_it_and_names_stay_text() -> Result<()> {
     const EVIL: &str = "<img src=x onerror=document.body.id='evil'>";
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let mut daemon = with_socket(&folder.path().join("api.sock"))?;
+    let mut daemon = Daemon::start()?;
     let evil = Scenario::new(7, 9).tag(EVIL).model();
     let made = client::run_curl(&standin, CHAT, &client::chat(&evil))?;
     daemon.wait_for_one(made.pid)?;

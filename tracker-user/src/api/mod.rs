@@ -60,6 +60,7 @@ pub type Body = Either<Full<Bytes>, Events>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
     Calls,
+    Sessions,
     Report,
     Stream,
     Live,
@@ -79,6 +80,11 @@ const ROUTES: &[Route] = &[
         path: "/api/v1/calls",
         endpoint: Endpoint::Calls,
         parameters: &["since", "until", "where", "limit", "before", "settle"],
+    },
+    Route {
+        path: "/api/v1/sessions",
+        endpoint: Endpoint::Sessions,
+        parameters: &["since", "until", "where", "settle"],
     },
     Route {
         path: "/api/v1/report",
@@ -155,7 +161,11 @@ impl Api {
         let viewer = peer.viewer(&self.access).await?;
         match route.endpoint {
             Endpoint::Calls => self.calls(&query, viewer).await.map(whole),
-            Endpoint::Report => self.report(&query, viewer).await.map(whole),
+            Endpoint::Sessions => {
+                let (by, within) = sessions()?;
+                self.report(&query, viewer, by, Some(within)).await.map(whole)
+            }
+            Endpoint::Report => self.report(&query, viewer, dimensions(&query)?, None).await.map(whole),
             // A stream has no length; there is nothing to be said of one that is not sent.
             Endpoint::Stream if request.method() == Method::HEAD => {
                 Ok(event_stream(Either::Left(Full::default())))
@@ -209,9 +219,15 @@ impl Api {
         reader::json(&answer, turn)
     }
 
-    async fn report(&self, query: &Query, viewer: Viewer) -> Result<Bytes, Problem> {
-        let (span, conditions) = (span(query)?, conditions(query)?);
-        let by = dimensions(query)?;
+    async fn report(
+        &self,
+        query: &Query,
+        viewer: Viewer,
+        by: Vec<Dimension>,
+        within: Option<Condition>,
+    ) -> Result<Bytes, Problem> {
+        let span = span(query)?;
+        let conditions: Vec<_> = conditions(query)?.into_iter().chain(within).collect();
         let settled = self.settle(query).await?;
         let question = move |ledger: &Ledger| {
             let report = ledger.report(span, &by, &conditions)?;
@@ -243,6 +259,12 @@ fn span(query: &Query) -> Result<Span, Problem> {
 fn conditions(query: &Query) -> Result<Vec<Condition>, Problem> {
     let conditions = query.all("where").map(Condition::from_str).collect::<Result<_, _>>();
     conditions.map_err(|error| Problem::bad_parameter(format!("`where`: {error}")))
+}
+
+/// What tells sessions apart, and that there is one.
+fn sessions() -> Result<(Vec<Dimension>, Condition), Problem> {
+    let parse = || Some((vec!["session".parse().ok()?], "session!=".parse().ok()?));
+    parse().ok_or_else(Problem::not_found)
 }
 
 fn dimensions(query: &Query) -> Result<Vec<Dimension>, Problem> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Owner, container, model,
+    Owner, container, model, session,
     snapshot::{By, Sums},
 };
 use crate::{attribution::Origin, provider::Call};
@@ -37,6 +37,7 @@ impl Key {
             By::Process => origin.process.name.clone(),
             By::Container => container(origin).cloned(),
             By::Model => model.cloned(),
+            By::Session => session(origin).cloned(),
             By::Provider => Some(provider.to_owned()),
             By::Agent => origin.agent.as_ref().map(|agent| agent.name.clone()),
             By::User => origin.process.user.clone().or_else(|| origin.process.uid.map(|uid| uid.to_string())),

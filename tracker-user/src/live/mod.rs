@@ -131,6 +131,11 @@ fn model(call: &Call) -> Option<&String> {
     call.model.as_ref().or(call.response_model.as_ref())
 }
 
+/// What the session of a call is called.
+fn session(origin: &Origin) -> Option<&String> {
+    origin.session.as_ref().and_then(|session| session.name.as_ref())
+}
+
 /// What the container of a call is called.
 fn container(origin: &Origin) -> Option<&String> {
     origin.container.as_ref().map(|container| container.name.as_ref().unwrap_or(&container.id))

@@ -9,7 +9,7 @@ use super::{
     Owner, State, container,
     flights::Flight,
     groups::{Key, MINUTE, MINUTES, OTHER},
-    model,
+    model, session,
 };
 use crate::{attribution::Origin, pricing::Usd, provider::UsageSource, record::Record, stream::Role};
 
@@ -28,6 +28,8 @@ pub enum By {
     Container,
     /// The model that was asked for, else the one that answered.
     Model,
+    /// The session's name.
+    Session,
     /// The provider.
     Provider,
     /// The agent that the process works for.
@@ -38,8 +40,8 @@ pub enum By {
 
 impl By {
     /// All, in the order in which they are offered.
-    pub const ALL: [Self; 6] =
-        [Self::Process, Self::Container, Self::Model, Self::Provider, Self::Agent, Self::User];
+    pub const ALL: [Self; 7] =
+        [Self::Process, Self::Container, Self::Model, Self::Session, Self::Provider, Self::Agent, Self::User];
 
     /// As it is written in the snapshot.
     #[must_use]
@@ -48,6 +50,7 @@ impl By {
             Self::Process => "process",
             Self::Container => "container",
             Self::Model => "model",
+            Self::Session => "session",
             Self::Provider => "provider",
             Self::Agent => "agent",
             Self::User => "user",
@@ -126,6 +129,9 @@ pub struct Caller {
     /// The agent that the process works for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// The session's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 impl Caller {
@@ -137,6 +143,7 @@ impl Caller {
             user: origin.process.user.clone(),
             container: container(origin).cloned(),
             agent: origin.agent.as_ref().map(|agent| agent.name.clone()),
+            session: session(origin).cloned(),
         }
     }
 }

@@ -75,6 +75,7 @@ fn sums_by_everything_and_by_the_minute() {
     assert_eq!(row(&snapshot, By::Container, "web").recent.calls, 2);
     assert_eq!(row(&snapshot, By::Process, "python3").hour.calls, 3);
     assert_eq!(row(&snapshot, By::Agent, "claude").hour.calls, 3);
+    assert_eq!(row(&snapshot, By::Session, "nightly/suite-3").hour.calls, 3);
     assert_eq!(row(&snapshot, By::User, "ada").hour.calls, 3);
     assert_eq!(snapshot.window_seconds, 250.0);
 

@@ -47,20 +47,17 @@ pub struct TopArgs {
 /// # Errors
 /// No daemon answers, where it is to be printed once; the terminal cannot be used.
 pub fn run(args: &TopArgs, config: &Config) -> Result<String> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("the runtime cannot start")?;
-    let source = Source::of(config);
+    let mut source = Source::of(config);
     let view = View::new(args.by, args.order, has_colours());
     let full_screen =
         std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb");
     if full_screen && !args.once && !args.json {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let delay = Duration::from_secs(args.delay.into());
-        let shown = runtime.block_on(screen::run(view, source, delay));
-        // Whoever still waits for a key or an answer does so for nothing.
-        runtime.shutdown_background();
+        let shown = runtime.context("the runtime cannot start")?.block_on(screen::run(view, source, delay));
         return shown.map(|()| String::new());
     }
-    let snapshot = runtime.block_on(source.fetch())?;
+    let snapshot = source.fetch()?;
     if args.json {
         return serde_json::to_string(&snapshot).map(|line| line + "\n").context("it cannot be written");
     }

@@ -7,7 +7,6 @@ use ratatui::crossterm::event;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -26,7 +25,7 @@ impl Drop for Restore {
 }
 
 /// Shows the view, and what the source says every `delay`, until somebody wants to quit.
-pub(super) async fn run(mut view: View, source: Source, delay: Duration) -> Result<()> {
+pub(super) async fn run(mut view: View, mut source: Source, delay: Duration) -> Result<()> {
     let listen = |kind| signal(kind).context("cannot listen for signals");
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -44,19 +43,15 @@ pub(super) async fn run(mut view: View, source: Source, delay: Duration) -> Resu
             }
         }
     };
-    thread::Builder::new().name("keys".to_owned()).spawn(keys).context("no thread for the keys")?;
-
     let (answered, mut answers) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut ticks = interval(delay);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if answered.send(source.fetch().await).await.is_err() {
-                break;
-            }
+    let looks = move || {
+        while answered.blocking_send(source.fetch()).is_ok() {
+            thread::sleep(delay);
         }
-    });
+    };
+    // What still waits in them for a key or an answer in the end does so for nothing.
+    thread::Builder::new().name("keys".to_owned()).spawn(keys).context("no thread for the keys")?;
+    thread::Builder::new().name("looks".to_owned()).spawn(looks).context("no thread to ask the daemon")?;
 
     loop {
         terminal

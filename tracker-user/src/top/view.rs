@@ -1,7 +1,5 @@
 //! What is shown, and what keys do to it. It knows no terminal: it draws into a buffer of any size.
 
-use std::cmp::Reverse;
-
 use anyhow::Result;
 use clap::ValueEnum;
 use ratatui::{
@@ -64,7 +62,7 @@ impl Order {
                 )),
                 Self::Tokens => tokens(b).cmp(&tokens(a)),
                 Self::Cost => other.hour.cost_usd.total_cmp(&one.hour.cost_usd),
-                Self::Errors => Reverse(one.recent.errors).cmp(&Reverse(other.recent.errors)),
+                Self::Errors => other.recent.errors.cmp(&one.recent.errors),
                 Self::Name => std::cmp::Ordering::Equal,
             };
             order.then_with(|| a.name.cmp(&b.name))
@@ -115,6 +113,7 @@ const GROUPS: [(char, By); By::ALL.len()] = [
     ('p', By::Process),
     ('c', By::Container),
     ('m', By::Model),
+    ('s', By::Session),
     ('v', By::Provider),
     ('a', By::Agent),
     ('u', By::User),
@@ -341,12 +340,15 @@ impl View {
             let chosen = self.lower == Lower::Rows && self.by == by;
             groups.extend(key_help(&key.to_string(), by.as_str(), chosen));
         }
-        groups.extend(key_help("e", "ended", self.lower == Lower::Ended));
         let mut others = Vec::new();
-        for (key, does) in
-            [("o", "order"), ("Tab \u{2191} \u{2193} PgUp PgDn", "scroll"), ("space", "pause"), ("q", "quit")]
-        {
-            others.extend(key_help(key, does, key == "space" && self.paused));
+        for (key, does, chosen) in [
+            ("e", "ended", self.lower == Lower::Ended),
+            ("o", "order", false),
+            ("Tab \u{2191}\u{2193}", "scroll", false),
+            ("space", "pause", self.paused),
+            ("q", "quit", false),
+        ] {
+            others.extend(key_help(key, does, chosen));
         }
         others.push(Span::raw("~ is our own count"));
         Paragraph::new(vec![Line::from(groups), Line::from(others)]).render(area, buffer);

@@ -23,6 +23,7 @@ fn snapshot(many: u64) -> Snapshot {
         user: Some("ada".to_owned()),
         container: None,
         agent: None,
+        session: None,
     };
     let flight = |number| InFlight {
         caller: caller(number),
@@ -114,7 +115,7 @@ fn eighty_columns_and_24_lines_have_room_for_all_that_matters() {
     assert!(lines[14].starts_with("PROCESS "), "{all}");
     assert!(lines[15].starts_with("process-29 "), "{all}");
     assert!(
-        lines[22].starts_with("p process  c container  m model  v provider  a agent  u user  e ended"),
+        lines[22].starts_with("p process  c container  m model  s session  v provider  a agent  u user"),
         "{all}"
     );
     assert!(lines[23].trim_end().ends_with("q quit  ~ is our own count"), "{all}");
@@ -192,8 +193,8 @@ fn orders_are_total() {
 fn nobody_there_is_said() {
     let mut view = View::new(By::Model, Order::Calls, true);
     assert!(draw(&view, 80, 24).0[0].starts_with("The daemon is being asked"));
-    view.take(Err(anyhow::anyhow!("connection refused").context("no daemon answers at 127.0.0.1:9435")));
-    assert!(draw(&view, 80, 24).0[0].starts_with("no daemon answers at 127.0.0.1:9435: connection refused"));
+    view.take(Err(anyhow::anyhow!("connection refused").context("no daemon answers")));
+    assert!(draw(&view, 80, 24).0[0].starts_with("no daemon answers: connection refused"));
     // What was known is still shown, and said to be old.
     view.take(Ok(snapshot(2)));
     view.take(Err(anyhow::anyhow!("gone")));
