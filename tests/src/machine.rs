@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 17] = [
+pub const NEEDS: [(&str, &str); 18] = [
     ("/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell"),
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
@@ -25,6 +25,7 @@ pub const NEEDS: [(&str, &str); 17] = [
     ("/usr/bin/crun", "crun"),
     ("/usr/bin/ctr", "containerd"),
     ("/usr/bin/podman", "podman"),
+    ("/usr/bin/kill", "procps"),
     ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/setpriv", "util-linux"),

@@ -49,13 +49,15 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// The same with what makes it coloured.
+    /// Whether any of it is in a colour of its own.
     ///
     /// # Errors
     ///
     /// Where tmux does not say.
-    pub fn coloured_screen(&self) -> Result<String> {
-        self.tmux(&["capture-pane", "-p", "-e"])
+    pub fn has_colours(&self) -> Result<bool> {
+        // What is bold ends with the colours that the terminal has by itself.
+        let screen = self.tmux(&["capture-pane", "-p", "-e"])?.replace("\u{1b}[39m", "");
+        Ok(screen.contains("\u{1b}[3"))
     }
 
     /// Waits until it is what is `wanted`, and returns it.

@@ -2,7 +2,9 @@
 //!
 //! Each client is one `curl` in a mount namespace and a root of its own, in which every file is a copy that was
 //! made for it: new inodes, as in a container whose image was just unpacked. The time is taken by the client
-//! just before `execve`, and by the daemon when its probes are in place.
+//! just before `execve`, and by the daemon when its probes are in place. Clients come one after the other, or
+//! each alone, after a pause in which the kernel has come to rest: beside them stands the floor, the time that
+//! the kernel takes to put an empty program into such a library, after a rest and without.
 
 use std::{
     fs, io,
@@ -10,13 +12,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread::sleep,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use llm_tracker_bench::{
     daemon::{self, DAY, Daemon},
+    probe::{self, EmptySession, Return, Site},
     sample::{median, quantile},
     table::{Table, Target, against},
 };
@@ -29,6 +32,12 @@ struct Arguments {
     /// Clients of each delay
     #[arg(long, default_value_t = 200)]
     clients: usize,
+    /// Clients of each delay that come alone
+    #[arg(long, default_value_t = 40)]
+    alone: usize,
+    /// Libraries to take the floor with
+    #[arg(long, default_value_t = 100)]
+    floor: usize,
     /// Milliseconds that the server waits before it answers the handshake
     #[arg(long, value_delimiter = ',', default_value = "0,5,20")]
     delays: Vec<u64>,
@@ -45,6 +54,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(2);
 /// For calls to reach the event log.
 const REPORT: Duration = Duration::from_secs(3);
+/// Before each client that comes alone: longer than the daemon keeps the kernel ready.
+const REST: Duration = Duration::from_millis(1500);
+/// Before each library of the floor: longer than a few grace periods.
+const SHORT_REST: Duration = Duration::from_millis(200);
 /// The share of calls to be seen where a handshake takes 5 ms or more, percent.
 const SHARE_TARGET: f64 = 99.0;
 
@@ -115,42 +128,93 @@ fn run(standin: &StandIn, name: &str) -> Result<OneShot> {
     })
 }
 
-fn main() -> Result<()> {
-    let Arguments { clients, delays, binary } = Arguments::parse();
-    ensure!(clients > 0 && !delays.is_empty(), "nothing to measure");
-    let binary = daemon::binary(binary);
+/// One row: so many clients, after so long a rest each.
+fn row(binary: &Path, delay: u64, clients: usize, rest: Duration) -> Result<[String; 6]> {
+    let standin = StandIn::start_at(Duration::from_millis(delay))?;
+    let daemon = Daemon::start(binary)?;
+    sleep(SETTLE);
+    let mut shots = Vec::with_capacity(clients);
+    for number in 0..clients {
+        sleep(rest);
+        shots.push(run(&standin, &format!("n{delay}x{number}"))?);
+    }
+    sleep(REPORT);
+    let log = daemon.whole_log();
+    let mut seen = 0_u32;
+    let (mut latencies, mut handshakes) = (Vec::new(), Vec::new());
+    for OneShot { model, library, executed, handshake } in &shots {
+        seen += u32::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
+        handshakes.push(*handshake);
+        // The log is bounded: of the first hundred in ten seconds.
+        let hooked = daemon::hooked_at(&log, library);
+        latencies.extend(hooked.map(|hooked| (hooked - executed).rem_euclid(DAY) * 1e3));
+    }
+    daemon.stop()?;
+    let seen = f64::from(seen) * 100.0 / clients as f64;
+    let name = if rest.is_zero() { "one after the other" } else { "each alone" };
+    eprintln!("{delay} ms, {name}: {seen:.1} % of {clients} calls seen");
+    Ok([
+        format!("{delay} ms, {clients} {name}"),
+        show(median(&handshakes)),
+        if delay >= 5 { against(seen, 1, Target::AtLeast(SHARE_TARGET)) } else { format!("{seen:.1}") },
+        show(median(&latencies)),
+        show(quantile(&latencies, 0.9)),
+        show(quantile(&latencies, 0.99)),
+    ])
+}
+
+fn show(figure: Option<f64>) -> String {
+    figure.map_or("-".to_owned(), |ms| format!("{ms:.2}"))
+}
+
+/// The time that the kernel takes to put an empty program where the daemon has its own, into libraries that
+/// nobody has mapped: after a rest, and directly afterwards.
+fn floor(libraries: usize) -> Result<Table> {
+    let sites = probe::our_sites(Path::new(LIBRARY))?;
+    let folder = tempfile::tempdir()?;
+    let attach = |name: &str, sites: &[Site]| -> Result<(f64, EmptySession)> {
+        let copy = folder.path().join(name);
+        fs::copy(LIBRARY, &copy)?;
+        let begun = Instant::now();
+        let session = EmptySession::attach(&copy, sites, Return::Taken)?;
+        let taken = begun.elapsed().as_secs_f64() * 1e3;
+        Ok((taken, session.context("the floor is taken with session links (Linux 6.13)")?))
+    };
+    let (mut rested, mut awake) = (Vec::new(), Vec::new());
+    for number in 0..libraries {
+        sleep(SHORT_REST);
+        let first = attach(&format!("rested{number}"), &sites)?;
+        let second = attach(&format!("awake{number}"), &sites)?;
+        rested.push(first.0);
+        awake.push(second.0);
+    }
     let mut table = Table::new(
-        format!("One-shot clients, {clients} of each delay, with a libssl of their own"),
-        &["delay of the handshake", "handshake, ms", "calls seen, %", "exec to attached, ms", "99 %"],
+        format!("The floor: an empty program in {libraries} libraries, no daemon"),
+        &["", "median, ms", "90 %", "99 %"],
+    );
+    for (name, times) in [("after a rest", rested), ("directly afterwards", awake)] {
+        let quantiles = [0.9, 0.99].map(|part| show(quantile(&times, part)));
+        table.row([[name.to_owned(), show(median(&times))].as_slice(), &quantiles].concat());
+    }
+    Ok(table)
+}
+
+fn main() -> Result<()> {
+    let Arguments { clients, alone, floor: libraries, delays, binary } = Arguments::parse();
+    ensure!(clients > 0, "nothing to measure");
+    let binary = daemon::binary(binary);
+    if libraries > 0 {
+        println!("{}", floor(libraries)?);
+    }
+    let mut table = Table::new(
+        "One-shot clients with a libssl of their own",
+        &["delay of the handshake", "handshake, ms", "calls seen, %", "exec to attached, ms", "90 %", "99 %"],
     );
     for delay in delays {
-        let standin = StandIn::start_at(Duration::from_millis(delay))?;
-        let daemon = Daemon::start(&binary)?;
-        sleep(SETTLE);
-        let shots: Vec<OneShot> =
-            (0..clients).map(|number| run(&standin, &format!("n{delay}x{number}"))).collect::<Result<_>>()?;
-        sleep(REPORT);
-        let log = daemon.whole_log();
-        let mut seen = 0_u32;
-        let (mut latencies, mut handshakes) = (Vec::new(), Vec::new());
-        for OneShot { model, library, executed, handshake } in &shots {
-            seen += u32::from(daemon.events_with(&[&format!("\"{model}\"")])? > 0);
-            handshakes.push(*handshake);
-            // The log is bounded: of the first hundred in ten seconds.
-            let hooked = daemon::hooked_at(&log, library);
-            latencies.extend(hooked.map(|hooked| (hooked - executed).rem_euclid(DAY) * 1e3));
+        table.row(row(&binary, delay, clients, Duration::ZERO)?);
+        if alone > 0 {
+            table.row(row(&binary, delay, alone, REST)?);
         }
-        daemon.stop()?;
-        let show = |figure: Option<f64>| figure.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-        let seen = f64::from(seen) * 100.0 / clients as f64;
-        table.row([
-            format!("{delay} ms"),
-            show(median(&handshakes)),
-            if delay >= 5 { against(seen, 1, Target::AtLeast(SHARE_TARGET)) } else { format!("{seen:.1}") },
-            show(median(&latencies)),
-            show(quantile(&latencies, 0.99)),
-        ]);
-        eprintln!("{delay} ms: {seen:.1} % of {clients} calls seen");
     }
     println!("{table}");
     Ok(())

@@ -49,17 +49,18 @@ const CURL: &str = "/usr/bin/curl";
 const LIMIT: Duration = Duration::from_secs(30);
 /// For calls to reach the event log.
 const REPORT: Duration = Duration::from_secs(3);
-/// The same churn before anything is measured: what is made once and kept is made then.
-const WARM_UP: u32 = 5;
+/// The same churn before anything is measured: bounded tables fill up meanwhile.
+const WARM_UP: u32 = 60;
 const MIB: f64 = (1 << 20) as f64;
 /// The share of calls to be named rightly, percent.
 const SHARE_TARGET: f64 = 100.0;
-/// What memory may grow by, MiB: bounded tables fill up.
-const GROWTH_TARGET: f64 = 8.0;
+/// What memory may grow by, MiB.
+const GROWTH_TARGET: f64 = 2.0;
 
 /// A call that was made, and who made it.
 struct Caller {
-    model: String,
+    /// The answer's id: models are few on a real host, and each has its series.
+    response_id: String,
     pid: u32,
     exe: PathBuf,
     container: Option<String>,
@@ -80,24 +81,41 @@ struct Clients<'a> {
     count: u64,
 }
 
+/// One that has been started.
+struct Running {
+    child: Child,
+    exe: PathBuf,
+    /// Its id, and its cgroup, which is kept until the client has ended.
+    container: Option<(String, Cgroup)>,
+}
+
+impl Running {
+    /// Waits for its end, and learns the answer's id from what it printed.
+    fn finish(self) -> Result<Caller> {
+        let Self { child, exe, container } = self;
+        let finished = child.wait()?.success()?;
+        let response_id = text_of(&finished.stdout, "id").context("an answer without an id")?.to_owned();
+        Ok(Caller { response_id, pid: finished.pid, exe, container: container.map(|(id, _)| id) })
+    }
+}
+
 impl Clients<'_> {
     /// Starts the next client.
-    fn start(&mut self, contained: bool) -> Result<(Caller, Child, Option<Cgroup>)> {
+    fn start(&mut self, contained: bool) -> Result<Running> {
         self.count += 1;
         let exe = self.programs[usize::from(self.count.is_multiple_of(2))].clone();
-        let model = Scenario::new(3, 4).tag(format_args!("churn{}", self.count)).model();
+        let model = Scenario::new(3, 4).tag("churn").model();
         let mut command = client::command(self.standin, &exe);
         let url = format!("{}{CHAT}", self.standin.url());
         command.args(client::curl_arguments(&url, &client::chat(&model)));
-        let (mut container, mut cgroup) = (None, None);
+        let mut container = None;
         if contained {
             let id = format!("{:064x}", u128::from(self.count) << 64 | u128::from(std::process::id()));
-            let own = Cgroup::new(&format!("/docker/{id}"))?;
-            own.holds(&mut command)?;
-            (container, cgroup) = (Some(id), Some(own));
+            let cgroup = Cgroup::new(&format!("/docker/{id}"))?;
+            cgroup.holds(&mut command)?;
+            container = Some((id, cgroup));
         }
-        let child = Child::spawn(command, LIMIT)?;
-        Ok((Caller { model, pid: child.pid(), exe, container }, child, cgroup))
+        Ok(Running { child: Child::spawn(command, LIMIT)?, exe, container })
     }
 }
 
@@ -123,26 +141,28 @@ fn churn(clients: &mut Clients<'_>, arguments: &Arguments, seconds: u32) -> Resu
                 + Duration::from_secs(1) * (number + 1) / starts;
             sleep(due.saturating_duration_since(Instant::now()));
         }
-        for (caller, child, _cgroup) in running {
-            child.wait()?.success()?;
-            made.push(caller);
+        for client in running {
+            made.push(client.finish()?);
         }
     }
     Ok((made, begun.elapsed()))
 }
 
+/// The text under the first such key of a line of JSON.
+fn text_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!("\"{key}\":\""))?;
+    Some(rest.split_once('"')?.0)
+}
+
 /// Lays what the daemon reported beside what was done.
 fn compare(callers: &[Caller], events: &str) -> [Found; 2] {
-    let model = |line: &str| {
-        let (_, rest) = line.split_once("\"model\":\"")?;
-        Some(rest.split_once('"')?.0.to_owned())
-    };
-    let lines: HashMap<String, &str> = events.lines().filter_map(|line| Some((model(line)?, line))).collect();
+    let id = |line| text_of(line, "response_id");
+    let lines: HashMap<&str, &str> = events.lines().filter_map(|line| Some((id(line)?, line))).collect();
     let mut found = [Found::default(); 2];
-    for Caller { model, pid, exe, container } in callers {
+    for Caller { response_id, pid, exe, container } in callers {
         let found = &mut found[usize::from(container.is_some())];
         found.calls += 1;
-        let Some(line) = lines.get(model) else { continue };
+        let Some(line) = lines.get(response_id.as_str()) else { continue };
         found.seen += 1;
         let whose = match container {
             Some(id) => line.contains(&format!("\"container\":{{\"id\":\"{id}\"")),
@@ -226,15 +246,15 @@ mod tests {
 
     #[test]
     fn a_call_is_named_rightly_or_not() {
-        let caller = |model: &str, pid, container: Option<&str>| Caller {
-            model: model.to_owned(),
+        let caller = |id: &str, pid, container: Option<&str>| Caller {
+            response_id: id.to_owned(),
             pid,
             exe: "/usr/bin/curl".into(),
             container: container.map(str::to_owned),
         };
-        let line = |model: &str, pid: u32, rest: &str| {
+        let line = |id: &str, pid: u32, rest: &str| {
             format!(
-                "{{\"model\":\"{model}\",\"process\":{{\"pid\":{pid},\"name\":\"curl\",\"exe\":\"/usr/bin/curl\"}}{rest}}}\n"
+                "{{\"response_id\":\"{id}\",\"process\":{{\"pid\":{pid},\"name\":\"curl\",\"exe\":\"/usr/bin/curl\"}}{rest}}}\n"
             )
         };
         let events = [

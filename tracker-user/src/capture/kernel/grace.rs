@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
     time::{Duration, Instant},
@@ -30,13 +30,14 @@ use super::multi::Program;
 
 /// How long the lock is kept awake after the last news.
 const AWAKE: Duration = Duration::from_secs(1);
-/// Between two takings: below the shortest grace period measured, at 250 ticks a second.
+/// Between two takings, of which one puts a probe in and the next takes it out: below the shortest grace
+/// period measured, 5 ms at 250 ticks a second.
 const PACE: Duration = Duration::from_millis(4);
 /// A taking that took longer is more than a grace period: it has waited for a fork.
 const LONG: Duration = Duration::from_millis(30);
 /// The lock is left alone for this many times what such a taking took.
 const LEAVE_ALONE: u32 = 10;
-/// Threads that take probes out, which takes the kernel 30 to 60 ms each.
+/// Threads that take probes out, after which the kernel waits for 30 to 60 ms.
 const REMOVERS: usize = 12;
 
 /// The thread that keeps the lock awake. It ends when this is dropped.
@@ -84,7 +85,8 @@ fn keep_awake(until: &Mutex<Instant>, take: impl Fn() -> io::Result<OwnedFd>) ->
     if is_over() {
         return Ok(()); // What is served was told while the last was kept up.
     }
-    let (mut probe, mut pause) = timed(&take)?; // Before anything else: there may be no time to lose.
+    let (first, mut pause) = timed(&take)?; // Before anything else: there may be no time to lose.
+    let mut probe = Some(first);
     let (sender, probes) = mpsc::sync_channel(1);
     let probes = Mutex::new(probes);
     thread::scope(|scope| {
@@ -96,15 +98,25 @@ fn keep_awake(until: &Mutex<Instant>, take: impl Fn() -> io::Result<OwnedFd>) ->
             }
         }
         loop {
-            // What finds no remover is removed here.
-            drop(sender.try_send(probe));
             thread::sleep(pause);
             if is_over() {
                 return Ok(());
             }
-            (probe, pause) = timed(&take)?;
+            (probe, pause) = match probe {
+                // Where no remover is free, it stays for a while.
+                Some(probe) => (sender.try_send(probe).err().map(unsent), PACE),
+                None => {
+                    let (probe, pause) = timed(&take)?;
+                    (Some(probe), pause)
+                }
+            };
         }
     })
+}
+
+fn unsent(error: TrySendError<OwnedFd>) -> OwnedFd {
+    let (TrySendError::Full(probe) | TrySendError::Disconnected(probe)) = error;
+    probe
 }
 
 fn next(probes: &Mutex<Receiver<OwnedFd>>) -> Option<OwnedFd> {

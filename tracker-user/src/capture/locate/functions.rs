@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Reason;
-use super::elf::{ElfError, Image};
+use super::elf::{Architecture, ElfError, Image};
 use super::references::{self, Reference};
 use super::unwind;
 use super::walk::Walk;
@@ -47,7 +47,8 @@ pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, 
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry <= place));
         for &start in before.iter().rev().take(MAX_CANDIDATES).take_while(|start| place - **start <= REACH) {
             // A function ends where the next begins, as far as that is known.
-            let end = start.saturating_add(REACH).min(after.first().copied().unwrap_or(u64::MAX));
+            let next = after.iter().copied().find(|entry| may_begin(image, *entry)).unwrap_or(u64::MAX);
+            let end = start.saturating_add(REACH).min(next);
             let walk = functions.entry(start).or_insert_with(|| Walk::new(image, start..end, &mut budget));
             if walk.is_function() && walk.passes(place) {
                 break;
@@ -60,6 +61,18 @@ pub(super) fn around(image: &Image<'_>, places: &[u64]) -> Result<BTreeMap<u64, 
     functions
         .retain(|_, walk: &mut Walk| walk.is_function() && places.iter().any(|place| walk.passes(*place)));
     Ok(functions)
+}
+
+/// Whether what seems to be called may be a function that follows another. In hundreds of megabytes of code there
+/// are bytes that look like a call and are part of an instruction; what they lead to is in the middle of something.
+/// A function is aligned, or what stands before it does not go on: a return, a trap or padding.
+fn may_begin(image: &Image<'_>, entry: u64) -> bool {
+    const ALIGNED: u64 = 16;
+    /// The last bytes of `ret`, `int3`, `nop` and `ud2`.
+    const ENDS: [u8; 4] = [0xc3, 0xcc, 0x90, 0x0b];
+    entry.is_multiple_of(ALIGNED)
+        || image.architecture() != Architecture::X86_64
+        || entry.checked_sub(1).is_some_and(|before| image.code(before, 1).iter().any(|it| ENDS.contains(it)))
 }
 
 /// What is called around places, in order.

@@ -283,6 +283,31 @@ fn boringssl_is_found_by_what_its_functions_raise() {
     }
 }
 
+/// In hundreds of megabytes of code there are bytes that look like a call into the middle of a function.
+#[test]
+fn what_looks_like_a_call_ends_no_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("{BORING}\nasm(\".text\\nseeming: .byte 0xe8, 0, 0, 0, 0\\n\");\n");
+    let flags = [&["-DINLINED", "-O2"], LAYOUTS[2]].concat();
+    let Some(path) = compile(folder.path(), &source, &flags) else { return };
+    let [write, seeming, others @ ..] =
+        offsets(&path, ["SSL_write", "seeming", "SSL_shutdown", "SSL_read", "SSL_peek", "use"]);
+    let next = others.into_iter().filter(|other| *other > write).min().unwrap_or(write + 0x100);
+    strip(&path);
+    let mut data = fs::read(&path).unwrap();
+    let at = |offset: u64| usize::try_from(offset).unwrap();
+    for inside in (write + 0x30)..next {
+        if inside.is_multiple_of(16) || [0xc3, 0xcc, 0x90, 0x0b].contains(&data[at(inside) - 1]) {
+            continue; // There a function may begin.
+        }
+        let distance = i32::try_from(inside.cast_signed() - (seeming + 5).cast_signed()).unwrap();
+        data[at(seeming) + 1..][..4].copy_from_slice(&distance.to_le_bytes());
+        fs::write(&path, &data).unwrap();
+        let plan = only(&path).plan.unwrap_or_else(|reason| panic!("{inside:#x}: {reason}"));
+        assert_at(&plan.hooks[1], write, "SSL_write");
+    }
+}
+
 #[test]
 fn openssl_1_1_1_is_found_by_the_numbers_of_its_functions() {
     let folder = tempfile::tempdir().unwrap();
