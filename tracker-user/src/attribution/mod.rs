@@ -20,7 +20,7 @@ pub use agents::{AgentRoots, AgentRootsError, Agents};
 pub use filter::{Action, Filter, Filters};
 pub(crate) use filter::{Basis, Decision, decide, decide_finally};
 pub use origin::{Agent, Container, Login, Origin, Process, Workload};
-pub use processes::{Attribution, Config, Counters, Programs};
+pub use processes::{Attribution, Config, Counters, Programs, Sight};
 pub use runtime::{
     Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
     SocketAnswer as RuntimeSocketAnswer, SocketApi as RuntimeSocketApi, SocketReport as RuntimeSocketReport,

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt::Debug,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -84,6 +84,32 @@ pub trait Programs: Debug + Send {
     fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>>;
 }
 
+/// All that there is to know of a process at one moment.
+///
+/// To be taken as soon as there is news of a process: one that lives for some milliseconds is gone when its first
+/// call comes up.
+#[derive(Debug)]
+pub struct Sight {
+    pid: u32,
+    snapshot: Snapshot,
+}
+
+impl Sight {
+    /// Reads a process from `proc_root`; `None` where it is gone.
+    #[must_use]
+    pub fn of(proc_root: &Path, pid: u32) -> Option<Self> {
+        let mut snapshot = procfs::snapshot(proc_root, pid)?;
+        snapshot.said = Some(procfs::session(proc_root, pid, snapshot.start));
+        Some(Self { pid, snapshot })
+    }
+
+    /// Of which process it is.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
 /// Knows who made a call.
 ///
 /// A pid alone does not identify a process: it is kept with the process's start time, and
@@ -154,11 +180,14 @@ impl Attribution {
         Self { agents: Some(agents), ..self }
     }
 
-    /// A process was first seen to map a TLS library: it is read now, while it is there.
-    pub fn observe(&mut self, pid: u32) {
+    /// A process was first seen to map a TLS library, and read while it was there.
+    pub fn observe(&mut self, sight: &Sight) {
         self.forget_the_gone();
-        if let Some(snapshot) = self.read(pid) {
-            self.settle(pid, &snapshot, None);
+        self.counters.read += 1;
+        self.settle(sight.pid, &sight.snapshot, None);
+        // Its exit may have been told before this was taken in.
+        if !procfs::is_there(&self.config.proc_root, sight.pid, sight.snapshot.start) {
+            self.gone(sight.pid);
         }
     }
 
@@ -386,7 +415,8 @@ impl Attribution {
         {
             return origin.session.clone();
         }
-        let said = procfs::session(&self.config.proc_root, pid, snapshot.start);
+        let read = || procfs::session(&self.config.proc_root, pid, snapshot.start);
+        let said = snapshot.said.clone().unwrap_or_else(read);
         self.counters.sessions_refused += u64::from(said.refused);
         said.session
     }

@@ -31,6 +31,10 @@ impl Host {
         symlink(format!("/usr/bin/{name}"), dir.join("exe")).unwrap();
     }
 
+    fn observe(&self, attribution: &mut Attribution, pid: u32) {
+        attribution.observe(&Sight::of(self.dir.path(), pid).unwrap());
+    }
+
     fn stop(&self, pid: u32) {
         fs::remove_dir_all(self.dir.path().join(pid.to_string())).unwrap();
     }
@@ -75,7 +79,7 @@ fn one_that_has_exited_is_still_named() {
     let host = Host::new();
     let mut attribution = Attribution::new(host.config());
     host.start(10, "curl", ticks(5), "/system.slice/a.service");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     host.stop(10);
     attribution.gone(10);
     let origin = attribution.origin(10, 7);
@@ -104,7 +108,7 @@ fn a_session_is_that_of_the_environment_at_the_start_of_the_program() {
     let data_id = |origin: &Origin| origin.session.as_ref().and_then(|it| it.labels.get("data_id").cloned());
     host.start(10, "python3", ticks(5), "/a");
     says("API_KEY=secret\0LLM_TRACKER_SESSION=nightly\0LLM_TRACKER_LABELS=data_id=1\0");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     // It writes its title over it, is looked at for its first call, and is moved to another cgroup.
     says("python3: worker\0");
     fs::write(host.dir.path().join("10/comm"), "worker\n").unwrap();
@@ -155,7 +159,7 @@ fn a_program_that_proc_was_too_late_for_is_asked_for_elsewhere() {
     // Found by discovery when its exec was just over; what is left of it is a zombie.
     let mut attribution = Attribution::new(host.config()).with_programs(Late(Arc::new(true.into())));
     host.start(10, "sh", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     host.stop(10);
     attribution.exec(10);
     let origin = attribution.opened(&opened(10, "wget", 6));
@@ -178,7 +182,7 @@ fn a_reused_pid_moves_no_call_to_another_program() {
     assert_eq!(name(&first), Some("first"));
     // The exit is not even reported, and the pid is used again.
     host.start(10, "second", ticks(100), "/b");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     assert_eq!(name(&attribution.origin(10, 7)), Some("second"));
     assert_eq!(name(&first), Some("first"), "what a connection keeps stays");
     assert_eq!(attribution.counters().reused, 1);
@@ -193,7 +197,7 @@ fn whose_it_is_when_the_connection_opens() {
     let host = Host::new();
     let mut attribution = Attribution::new(host.config());
     host.start(10, "daemon", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     let who = |origin: &Origin| (origin.process.uid, origin.process.user.clone());
     let root = (Some(0), Some("root".to_owned()));
     assert_eq!(who(&attribution.opened(&opened(10, "daemon", 6))), root);
@@ -254,7 +258,7 @@ fn exec_changes_name_and_executable() {
     let host = Host::new();
     let mut attribution = Attribution::new(host.config());
     host.start(10, "sh", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     host.start(10, "curl", ticks(5), "/a");
     attribution.exec(10);
     assert_eq!(exe(&attribution.origin(10, 7)), Some("/usr/bin/curl"));
@@ -273,11 +277,11 @@ fn a_program_that_renames_itself_has_its_new_name() {
     let host = Host::new();
     let mut attribution = Attribution::new(host.config());
     host.start(10, "node", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     host.start(10, "claude", ticks(5), "/a");
     assert_eq!(name(&attribution.origin(10, 7)), Some("claude"));
     host.start(10, "renamed", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     assert_eq!(name(&attribution.origin(10, 7)), Some("renamed"));
     assert_eq!(attribution.counters().reused, 0);
 }
@@ -287,14 +291,14 @@ fn a_leader_that_exits_before_its_threads_stays() {
     let host = Host::new();
     let mut attribution = Attribution::new(Config { grace: Duration::ZERO, ..host.config() });
     host.start(10, "python3", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     fs::remove_file(host.dir.path().join("10/exe")).unwrap();
     attribution.gone(10);
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     assert_eq!(exe(&attribution.origin(10, 7)), None, "no grace: it was read again, as far as it goes");
     let mut attribution = Attribution::new(host.config());
     host.start(10, "python3", ticks(5), "/a");
-    attribution.observe(10);
+    host.observe(&mut attribution, 10);
     fs::remove_file(host.dir.path().join("10/exe")).unwrap();
     attribution.gone(10);
     assert_eq!(exe(&attribution.opened(&opened(10, "worker", 6))), Some("/usr/bin/python3"));
@@ -320,10 +324,10 @@ fn the_gone_are_forgotten_after_the_grace_time() {
     let mut attribution = Attribution::new(Config { grace: Duration::ZERO, ..host.config() });
     for pid in 1..=50 {
         host.start(pid, "curl", ticks(5), "/a");
-        attribution.observe(pid);
+        host.observe(&mut attribution, pid);
         attribution.gone(pid);
     }
-    attribution.observe(1000);
+    host.observe(&mut attribution, 1000);
     assert_eq!(attribution.counters().processes, 0);
     assert!(attribution.leaving.is_empty());
 }
@@ -333,10 +337,10 @@ fn memory_is_bounded_and_the_gone_go_first() {
     let host = Host::new();
     let mut attribution = Attribution::new(Config { max_processes: 32, ..host.config() });
     host.start(1, "daemon", ticks(5), "/a");
-    attribution.observe(1);
+    host.observe(&mut attribution, 1);
     for pid in 2..=200 {
         host.start(pid, "curl", ticks(5), "/a");
-        attribution.observe(pid);
+        host.observe(&mut attribution, pid);
         attribution.gone(pid);
     }
     let counters = attribution.counters();
@@ -361,7 +365,7 @@ fn a_real_process_is_named() {
     let mut child = Killed(Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap());
     let pid = child.0.id();
     // `spawn` returns after the exec.
-    attribution.observe(pid);
+    attribution.observe(&Sight::of("/proc".as_ref(), pid).unwrap());
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     attribution.gone(pid);

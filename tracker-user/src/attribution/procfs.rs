@@ -30,6 +30,8 @@ pub(super) struct Snapshot {
     pub(super) session: Option<u32>,
     /// `/proc/PID/cgroup`, unparsed.
     pub(super) cgroup: Option<String>,
+    /// What its environment says, where that was read with the rest.
+    pub(super) said: Option<Said>,
 }
 
 /// What a process runs, and whose child it is.
@@ -86,6 +88,7 @@ pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
         login_uid: audit(&dir.join("loginuid")),
         session: audit(&dir.join("sessionid")),
         cgroup: read(&dir.join("cgroup")).ok(),
+        said: None,
     };
     // Had the pid changed hands in between, the files would tell of two processes.
     (start_time(&read(&dir.join("stat")).ok()?)? == start).then_some(snapshot)
@@ -112,10 +115,15 @@ pub(super) fn program(proc_root: &Path, pid: u32) -> Option<Program> {
 /// Reads what the environment says that a process was started with; nothing where it is another process by
 /// now than the one that began at `start`.
 pub(super) fn session(proc_root: &Path, pid: u32, start: StartTime) -> Said {
-    let dir = proc_root.join(pid.to_string());
-    let said = File::open(dir.join("environ")).and_then(|file| session::read(BufReader::new(file)));
-    let still = read(&dir.join("stat")).ok().and_then(|stat| start_time(&stat)) == Some(start);
-    said.ok().filter(|_| still).unwrap_or_default()
+    let environ = proc_root.join(pid.to_string()).join("environ");
+    let said = File::open(environ).and_then(|file| session::read(BufReader::new(file)));
+    said.ok().filter(|_| is_there(proc_root, pid, start)).unwrap_or_default()
+}
+
+/// Whether that process still has its id.
+pub(super) fn is_there(proc_root: &Path, pid: u32, start: StartTime) -> bool {
+    let stat = read(&proc_root.join(pid.to_string()).join("stat"));
+    stat.ok().and_then(|stat| start_time(&stat)) == Some(start)
 }
 
 fn read(path: &Path) -> io::Result<String> {

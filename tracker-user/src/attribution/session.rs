@@ -57,7 +57,7 @@ pub enum SessionError {
 }
 
 /// What an environment says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) session: Option<Session>,
     /// Some of it cannot be, and was left out.

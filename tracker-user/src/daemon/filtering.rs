@@ -83,7 +83,7 @@ impl Filtering {
 mod tests {
     use super::*;
     use crate::{
-        attribution,
+        attribution::{self, Sight},
         capture::{ConnectionId, Verdict},
     };
 
@@ -119,8 +119,10 @@ mod tests {
     #[test]
     fn the_kernel_side_is_told_of_all_who_have_in_common_what_decided() {
         let pid = std::process::id();
-        let mut attribution = Attribution::new(attribution::Config::default());
-        attribution.observe(pid);
+        let config = attribution::Config::default();
+        let sight = Sight::of(&config.proc_root, pid).unwrap();
+        let mut attribution = Attribution::new(config);
+        attribution.observe(&sight);
         let me = attribution.living(pid).unwrap();
         let (uid, cgroup) = (me.process.uid.unwrap(), me.cgroup.unwrap());
         let exe = me.process.exe.unwrap();

@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{
     api::{Access, Api, Asked, CallStream, Settle},
-    attribution::{self, Agents, Attribution, Filters},
+    attribution::{self, Agents, Attribution, Filters, Sight},
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
         KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
@@ -239,11 +239,13 @@ async fn serve(
     let attribution_config =
         attribution::Config { runtimes: config.runtimes(), ..attribution::Config::default() };
     let agents = Agents::new(config.attribution.agents.clone(), attribution_config.proc_root.clone());
-    let told = agents.clone();
+    let (told, proc_root) = (agents.clone(), attribution_config.proc_root.clone());
     let discovery = tokio::task::spawn_blocking(move || {
         Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| match event {
-            // Full: the process is looked at with its first call instead.
-            ProcessEvent::Seen { pid } => _ = notices_in.try_send(pid),
+            // At once: it may be gone in a moment. Full: it is looked at with its first call instead.
+            ProcessEvent::Seen { pid } => {
+                _ = Sight::of(&proc_root, pid).map(|sight| notices_in.try_send(sight));
+            }
             ProcessEvent::Gone { .. } => {}
             ProcessEvent::Forked { pid, parent, at } => told.forked(pid, parent, at),
             ProcessEvent::Executed { pid, comm, at } => told.executed(pid, &comm, at),
@@ -390,7 +392,7 @@ impl Stop {
 /// What the pipeline's task owns.
 struct Work {
     ring: Ring,
-    notices: mpsc::Receiver<u32>,
+    notices: mpsc::Receiver<Sight>,
     settling: Settling,
     connections: Connections,
     messages: Option<KernelLog>,
@@ -432,7 +434,7 @@ impl Work {
                         gone.clear();
                     }
                 }
-                Some(pid) = self.notices.recv() => self.pipeline.observe(pid),
+                Some(sight) = self.notices.recv() => self.pipeline.observe(&sight),
                 () = self.settling.due() => {
                     let is_empty = self.drain(&mut gone) < BATCH;
                     self.pipeline.tick(clock::now());

@@ -14,7 +14,7 @@ use super::{
     verdict::{Evidence, Speaks},
 };
 use crate::{
-    attribution::{Attribution, Filters, Origin},
+    attribution::{Attribution, Filters, Origin, Sight},
     capture::{CaptureEvent, Chunk, ConnectionId, PlanId, Proof, Scope, Timestamp, Verdict},
     export::{Record, Sink},
     live,
@@ -178,9 +178,9 @@ impl<V: SetVerdict> Pipeline<V> {
     }
 
     /// Discovery has found a process that maps a TLS library: the moment to learn who it is.
-    pub(crate) fn observe(&mut self, pid: u32) {
-        self.attribution.observe(pid);
-        self.filters.screen(&self.attribution, pid, &mut self.verdicts);
+    pub(crate) fn observe(&mut self, sight: &Sight) {
+        self.attribution.observe(sight);
+        self.filters.screen(&self.attribution, sight.pid(), &mut self.verdicts);
     }
 
     /// What is due now and then.
