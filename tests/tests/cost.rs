@@ -178,7 +178,9 @@ fn prices_are_read_again_and_a_mistake_leaves_the_old_ones() -> Result<()> {
     ensure!(cost(&mut daemon)? == Some(0.001));
     fs::write(&prices, list("-1"))?;
     daemon.signal(libc::SIGHUP)?;
-    wait_until("the mistake is not said", || Ok(daemon.log()?.contains("is no price of a token at line 1").then_some(())))?;
+    wait_until("the mistake is not said", || {
+        Ok(daemon.log()?.contains("is no price of a token at line 1").then_some(()))
+    })?;
     ensure!(cost(&mut daemon)? == Some(0.001));
     fs::write(&prices, list("2e-6"))?;
     daemon.signal(libc::SIGHUP)?;
