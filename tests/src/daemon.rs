@@ -381,6 +381,10 @@ fn calls(file: &Path, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine
     let mut calls = Vec::new();
     // A line without its end is still being written.
     for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        // Budgets have lines of their own.
+        if line.contains("\"type\":\"llm_budget\"") {
+            continue;
+        }
         let call: CallLine =
             serde_json::from_str(line).with_context(|| format!("not a line as promised: {line}"))?;
         if wanted(&call) {

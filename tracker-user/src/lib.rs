@@ -22,6 +22,7 @@
 pub mod api;
 pub mod attribution;
 mod baggage;
+pub mod budget;
 pub mod capture;
 pub mod cli;
 pub mod config;

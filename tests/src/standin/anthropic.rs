@@ -72,13 +72,17 @@ pub(super) fn error(status: u16, id: &str) -> Answer {
     Answer::json(&json!({"type": "error", "error": error, "request_id": id})).status(status)
 }
 
-/// Anthropic counts cached tokens, read or written, beside the input.
+/// Anthropic counts cached tokens, read or written, beside the input. Half of what is written is for an hour.
 fn usage(scenario: &Scenario, output: u64) -> Value {
     let (read, created) = (scenario.cached.unwrap_or(0), scenario.created.unwrap_or(0));
     let mut usage = json!({
         "input_tokens": scenario.input.saturating_sub(read + created),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": created,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": created - created / 2,
+            "ephemeral_1h_input_tokens": created / 2,
+        },
         "output_tokens": output,
         "service_tier": "standard",
     });

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     attribution::{AgentRoots, Filter, RuntimeConfig, RuntimeSocket},
+    budget::{self, Budget},
     export::{OriginLabel, OtlpConfig, check_names},
     human::{Lasting, Size},
     ledger::Retention,
@@ -55,6 +56,9 @@ pub struct Config {
     pub usage: UsageConfig,
     /// What calls cost.
     pub cost: CostConfig,
+    /// Limits that are watched; read anew on SIGHUP.
+    #[serde(serialize_with = "as_by_default")]
+    pub budget: Vec<Budget>,
     /// What the daemon says about itself.
     pub log: LogConfig,
     /// The operator's own gateways to LLMs; read anew on SIGHUP.
@@ -352,6 +356,7 @@ impl Config {
             api: _,
             usage: _,
             cost: _,
+            budget,
             log: _,
             gateway: _,
             filter: _,
@@ -418,6 +423,12 @@ impl Config {
         if !(1_000_000..=1_000_000_000_000_000).contains(&ledger.max_size.0) {
             let what = format!("{}: it must lie between 1MB and 1000000GB", ledger.max_size);
             return Err(Problem { key: "ledger.max_size", what });
+        }
+        let alone = !budget.is_empty() && ledger.file.is_none();
+        let what = budget::check(budget)
+            .or(alone.then(|| "budgets are looked after with the ledger: set ledger.file".to_owned()));
+        if let Some(what) = what {
+            return Err(Problem { key: "budget", what });
         }
         otlp.check().map_err(|error| Problem { key: error.key(), what: error.to_string() })?;
         check_names(&metrics.labels)

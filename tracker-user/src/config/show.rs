@@ -10,14 +10,23 @@ use super::{
     settings::{Entry, variable},
 };
 
-/// Keys of tables whose values nobody but us is to see; their names are shown.
-const SECRET: [&str; 1] = ["otlp.headers"];
+/// Keys of tables of which nobody but us is to see these values, or any; their names are shown.
+const SECRET: [(&str, Option<&str>); 2] = [("otlp.headers", None), ("budget", Some("webhook"))];
 
 impl Entry {
     fn shown(&self) -> Option<Value> {
         let mut value = self.value.clone();
-        if let Some(Value::Table(fields)) = value.as_mut().filter(|_| SECRET.contains(&self.key.as_str())) {
-            fields.iter_mut().for_each(|(_, field)| *field = "(hidden)".into());
+        let secret = SECRET.iter().find(|(key, _)| *key == self.key);
+        if let Some((value, (_, secret))) = value.as_mut().zip(secret) {
+            let tables = match value {
+                Value::Array(tables) => tables.as_mut_slice(),
+                table => std::slice::from_mut(table),
+            };
+            for (name, field) in tables.iter_mut().filter_map(Value::as_table_mut).flatten() {
+                if secret.is_none_or(|secret| secret == name) {
+                    *field = "(hidden)".into();
+                }
+            }
         }
         value
     }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    budget::{BudgetWatch, Budgets},
     config::Config,
     export::{JsonlConfig, JsonlSink, PrometheusSink, Sink, Target},
     ledger::{LedgerConfig, LedgerSink},
@@ -61,6 +62,19 @@ impl Files {
     /// The ledger, if there is one.
     pub(super) const fn ledger(&self) -> Option<&Arc<LedgerSink>> {
         self.ledger.as_ref()
+    }
+
+    /// Looks after budgets from now on, where there is a ledger to ask; their events go to the event log.
+    pub(super) fn watch_budgets(&self, config: &Config, budgets: &Budgets) -> Result<Option<BudgetWatch>> {
+        let Some(file) = config.ledger.file.clone() else { return Ok(None) };
+        let events = self.events.clone();
+        let write = move |line| {
+            if let Some(events) = &events {
+                events.write(line);
+            }
+        };
+        let watch = BudgetWatch::start(budgets.clone(), file, Box::new(write));
+        Ok(Some(watch.context("the thread for budgets cannot start")?))
     }
 
     /// Opens the event log anew, by its name.

@@ -33,6 +33,7 @@ use tokio::{
 use crate::{
     api::{Access, Api, Asked, CallStream, Settle},
     attribution::{self, Agents, Attribution, Filters, Sight},
+    budget::Budgets,
     capture::{
         AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
         KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
@@ -262,6 +263,8 @@ async fn serve(
     );
     let filters = Filters::new(config.filter.clone());
     let prices = prices(&config)?;
+    let budgets = Budgets::new(config.budget.clone());
+    let _watch = files.watch_budgets(&config, &budgets)?;
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
         prices.clone(),
@@ -270,6 +273,10 @@ async fn serve(
         sinks,
         KernelVerdicts { verdicts, failed: false },
     );
+    prometheus.add_source(Arc::new({
+        let budgets = budgets.clone();
+        move || budgets.samples()
+    }));
     prometheus.add_source(Arc::new({
         let suppressed = log.suppressed().clone();
         move || {
@@ -281,8 +288,11 @@ async fn serve(
         }
     }));
     let suppressed = log.suppressed().clone();
-    let mut reload =
-        Reload { sources, running: settings, live: reload::Live { catalog, filters, prices, log } };
+    let mut reload = Reload {
+        sources,
+        running: settings,
+        live: reload::Live { catalog, filters, prices, budgets: budgets.clone(), log },
+    };
     let (end, ended) = oneshot::channel();
     let work = Work {
         ring,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     attribution::Filters,
+    budget::Budgets,
     config::{Config, Settings, Sources},
     log::Log,
     pricing::Prices,
@@ -16,6 +17,7 @@ pub(super) struct Live {
     pub(super) catalog: Arc<Catalog>,
     pub(super) filters: Filters,
     pub(super) prices: Prices,
+    pub(super) budgets: Budgets,
     pub(super) log: Log,
 }
 
@@ -24,7 +26,8 @@ type TakeOver = fn(&Live, &Config);
 
 /// The keys that are taken over, and how. None of them touches a call that is under way. All others are read
 /// at the start only.
-const TAKEN_OVER: [(&str, TakeOver); 5] = [
+const TAKEN_OVER: [(&str, TakeOver); 6] = [
+    ("budget", |live, config| live.budgets.set(config.budget.clone())),
     // With the file itself, which may have changed under its name.
     ("cost.prices", |_, _| {}),
     ("filter", |live, config| live.filters.set(config.filter.clone())),
@@ -92,6 +95,7 @@ mod tests {
             catalog: Arc::new(Catalog::new()),
             filters: Filters::default(),
             prices: Prices::load(None).unwrap(),
+            budgets: Budgets::default(),
             log,
         };
         let _guard = tracing::subscriber::set_default(subscriber);
@@ -120,6 +124,7 @@ mod tests {
             catalog: Arc::clone(&catalog),
             filters: filters.clone(),
             prices: Prices::load(None).unwrap(),
+            budgets: Budgets::default(),
             log: log::build(LogConfig::default()).1,
         };
         let mut reload = Reload { running: sources.read().unwrap(), sources, live };

@@ -11,6 +11,7 @@ pub use http::{
     ApiSocket, BindError, HttpConfig, HttpServer, Pages, Readiness, SocketError, WebConfig, WebConfigError,
 };
 pub use jsonl::{JsonlConfig, JsonlSink, JsonlStats, OpenError, Target};
+pub(crate) use otlp::add_host_roots;
 #[cfg(test)]
 pub(crate) use otlp::span_attributes;
 pub use otlp::{Compression, Headers, OtlpConfig, OtlpConfigError, OtlpSink, OtlpStartError, Protocol};

@@ -5,6 +5,7 @@
 //! [`Answer`] are the same wherever they are asked.
 
 mod answer;
+mod crossings;
 mod dimension;
 mod prune;
 mod query;
@@ -16,6 +17,7 @@ mod times;
 
 pub use answer::{Answer, AnswerGroup, Question, Totals};
 
+pub use crossings::Crossings;
 pub use dimension::{Condition, ConditionError, Dimension, UnknownDimension};
 pub use prune::Retention;
 pub use query::{Group, Ledger, LedgerError, Page, Position, Report, Span, StoredCall};

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/cost.sql"),
     include_str!("schema/session.sql"),
     include_str!("schema/hours.sql"),
+    include_str!("schema/budget.sql"),
 ];
 
 /// Why a file is not a ledger that can be used.

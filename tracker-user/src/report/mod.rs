@@ -2,6 +2,7 @@
 //!
 //! A `Source` answers, `render` and `calls` show it; neither knows of the other.
 
+mod budgets;
 mod calls;
 mod csv;
 mod empty;
@@ -110,15 +111,19 @@ pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
     let question = which.question(by);
     let progress = Progress::start("Adding up calls");
     let answer = source.report(&question)?;
+    let used = budgets::used(which, config, &mut source)?;
     drop(progress);
     if which.json {
-        terminal::say(&format!("{}\n", serde_json::to_string_pretty(&answer)?))?;
+        terminal::say(&format!("{}\n", serde_json::to_string_pretty(&budgets::With::new(&answer, &used))?))?;
     } else if *csv {
         terminal::say(&render::as_csv(&answer)?)?;
     } else if answer.groups.is_empty() {
         terminal::say(&empty::why(&mut source, &question)?)?;
     } else {
         terminal::show(&render::table(&answer, terminal::width()))?;
+    }
+    if !which.json && !*csv && !used.is_empty() {
+        terminal::show(&format!("\n{}", budgets::table(&used).show(terminal::width())))?;
     }
     Ok(())
 }

@@ -252,6 +252,13 @@ impl Sink for JsonlSink {
                 return self.shared.lose(Loss::Failed, 1, &self.target, Some(&error.into()));
             }
         };
+        self.write(line);
+    }
+}
+
+impl JsonlSink {
+    /// Takes a line, its newline included.
+    pub(crate) fn write(&self, line: Vec<u8>) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = lines.as_ref().map(|lines| lines.try_send(line));
         drop(lines);

@@ -39,6 +39,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::transport::add_host_roots;
 use self::{
     attributes::Attributes,
     transport::{Client, Signal},

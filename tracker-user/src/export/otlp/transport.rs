@@ -349,13 +349,7 @@ fn tls(endpoint: &Endpoint) -> Result<ClientConfig, OtlpStartError> {
                 roots.add(certificate)?;
             }
         }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::warn!(%error, "a certificate of this host cannot be used");
-            }
-            roots.add_parsable_certificates(found.certs);
-        }
+        None => add_host_roots(&mut roots),
     }
     let builder = builder.with_root_certificates(roots);
     let Some((certificate, key)) = &endpoint.client_certificate else {
@@ -363,6 +357,15 @@ fn tls(endpoint: &Endpoint) -> Result<ClientConfig, OtlpStartError> {
     };
     let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| unusable(key, error))?;
     Ok(builder.with_client_auth_cert(certificates(certificate)?, private)?)
+}
+
+/// Adds the certificates that this host trusts.
+pub(crate) fn add_host_roots(roots: &mut RootCertStore) {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a certificate of this host cannot be used");
+    }
+    roots.add_parsable_certificates(found.certs);
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OtlpStartError> {

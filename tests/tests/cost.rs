@@ -1,0 +1,194 @@
+//! What calls cost, and budgets: the same in the event log, on the metrics page and in the ledger, and what the
+//! stand-in's own account says.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use llm_tracker_tests::{
+    child::Child,
+    client,
+    daemon::Daemon,
+    machine,
+    scenario::Scenario,
+    standin::{Endpoint, Served, StandIn},
+};
+use serde_json::{Value, json};
+
+const CHAT: &str = "/v1/chat/completions";
+/// Picodollars a token: input, read from the cache, written to it for five minutes and for an hour, output,
+/// reasoning.
+const PRICES: [u64; 6] = [2_500_000, 250_000, 3_125_000, 5_000_000, 10_000_000, 12_000_001];
+/// Budgets are looked at every five seconds.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What all calls cost, by the stand-in's account, picodollars.
+fn account(served: &[Served]) -> u64 {
+    let of = |served: &Served| {
+        let Scenario { input, output, cached, created, reasoning, .. } = served.scenario;
+        let (read, reasoning) = (cached.unwrap_or(0), reasoning.unwrap_or(0));
+        // Only Anthropic's API says what is written to the cache; half of it is for an hour.
+        let written = if served.endpoint == Endpoint::Messages { created.unwrap_or(0) } else { 0 };
+        let hour = written / 2;
+        let tokens = [input - read - written, read, written - hour, hour, output - reasoning, reasoning];
+        tokens.iter().zip(PRICES).map(|(tokens, price)| tokens * price).sum::<u64>()
+    };
+    served.iter().map(of).sum()
+}
+
+fn price_list(file: &Path) -> Result<()> {
+    let [input, read, written, hour, output, reasoning] = PRICES.map(|pico| pico as f64 / 1e12);
+    // The stand-in answers with a dated name, at a host that is nobody's.
+    let list = json!({"standin-served": {
+        "input_cost_per_token": input,
+        "cache_read_input_token_cost": read,
+        "cache_creation_input_token_cost": written,
+        "cache_creation_input_token_cost_above_1hr": hour,
+        "output_cost_per_token": output,
+        "output_cost_per_reasoning_token": reasoning,
+    }});
+    Ok(fs::write(file, list.to_string())?)
+}
+
+fn ask(arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(machine::daemon_binary()?);
+    command.args(arguments);
+    Ok(Child::spawn(command, SOON)?.wait()?.success()?.stdout)
+}
+
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        ensure!(begun.elapsed() < SOON, "{what}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
+    let standin = StandIn::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join(name);
+    let (prices, ledger, told) = (file("prices.json"), file("ledger.db"), file("told"));
+    price_list(&prices)?;
+    let config = format!(
+        "[cost]\nprices = {prices:?}\n[ledger]\nfile = {ledger:?}\n\
+         [[budget]]\nname = \"tests\"\nwhere = [\"process=python*\"]\nlimit_usd = 0.02\nwindow = \"month\"\nrolling = true\n\
+         thresholds = [0.5]\ncommand = [\"/bin/sh\", \"-c\", 'cat >> {0}; echo >> {0}']\n\
+         [[budget]]\nname = \"nobody\"\nwhere = [\"process=nobody\"]\nlimit_tokens = 10\nwindow = \"day\"\n",
+        told.display()
+    );
+    let mut daemon = Daemon::start_with(&config, "info")?;
+    let scenario = |number: u64| Scenario::new(1000 + number, 80).cached(600).reasoning(7).tag(number);
+    let mut number = 0;
+    let call = |daemon: &mut Daemon, script: &str, operation: &str, scenario: Scenario| -> Result<()> {
+        let finished = client::run_python(&standin, script, &[operation, &scenario.model()])?.success()?;
+        daemon.wait_for_one(finished.pid).map(drop)
+    };
+    for operation in ["chat", "chat-stream", "responses"] {
+        number += 1;
+        call(&mut daemon, "openai_sdk.py", operation, scenario(number))?;
+    }
+    for operation in ["messages", "stream"] {
+        number += 1;
+        call(&mut daemon, "anthropic_sdk.py", operation, scenario(number).created(301))?;
+    }
+    let account = |standin: &StandIn| account(&standin.served()) as f64 / 1e12;
+    let expected = account(&standin);
+    let logged = daemon.calls(|call| call.process.name.as_deref() == Some("python3"))?;
+    ensure!(logged.len() == 5, "{} calls", logged.len());
+    ensure!(logged.iter().all(|call| call.cost_source.as_deref() == Some("override")), "{logged:?}");
+    ensure!(logged.iter().filter(|call| call.cache_creation_1h_input_tokens == Some(150)).count() == 2);
+    let same = |what: &str, cost: f64| -> Result<()> {
+        ensure!((cost - expected).abs() < 1e-12, "{what}: {cost} is not {expected}");
+        Ok(())
+    };
+    same("the event log", logged.iter().filter_map(|call| call.cost_usd).sum())?;
+    let metrics = daemon.metrics()?;
+    same("metrics", metrics.sum("llm_cost_usd_total", &[("process", "python3")]))?;
+    ensure!(
+        metrics.sum("llm_tracker_unpriced_calls_total", &[("model", "standin-served-2026-01-01")]) == 0.0
+    );
+
+    // More than half of the budget and less than all: told once, and not again after a restart.
+    ensure!((0.01..0.02).contains(&expected), "{expected}");
+    let config_file = file("config.toml");
+    fs::write(&config_file, &config)?;
+    let report = || -> Result<Value> {
+        let asked = ["--config", &config_file.to_string_lossy(), "report", "--json", "--by", "process"];
+        Ok(serde_json::from_str(&ask(&asked)?)?)
+    };
+    let lines = || fs::read_to_string(&told).unwrap_or_default().lines().count();
+    wait_until("nobody is told of the budget", || Ok((lines() > 0).then_some(())))?;
+    let python = |report: &Value| {
+        let groups = report["groups"].as_array().cloned().unwrap_or_default();
+        groups.into_iter().find(|group| group["process"] == "python3")
+    };
+    let said = report()?;
+    let group = python(&said).context("no group")?;
+    same("the ledger", group["cost_usd"].as_f64().context("no cost")?)?;
+    same("the budget", said["budgets"][0]["used"].as_f64().context("no budget")?)?;
+    let daemon = Daemon::start_alone(daemon.stop()?.into_exclusive(), &config, "info")?;
+    let ratio = wait_until("the budget is not on the page", || {
+        let ratio = daemon.metrics()?.sum("llm_tracker_budget_used_ratio", &[("budget", "tests")]);
+        Ok((ratio > 0.0).then_some(ratio))
+    })?;
+    same("the metric", ratio * 0.02)?;
+    ensure!(lines() == 1, "{}", fs::read_to_string(&told)?);
+
+    // The rest of it.
+    for number in 100..106 {
+        client::run_python(&standin, "openai_sdk.py", &["chat", &scenario(number).model()])?.success()?;
+    }
+    wait_until("nobody is told of the limit", || Ok((lines() > 1).then_some(())))?;
+    let told = fs::read_to_string(&told)?;
+    let thresholds: Vec<f64> = told
+        .lines()
+        .map(|line| Ok(serde_json::from_str::<Value>(line)?["threshold"].as_f64().unwrap_or_default()))
+        .collect::<Result<_>>()?;
+    ensure!(thresholds == [0.5, 1.0], "{told}");
+    let events = fs::read_to_string(daemon.events_file())?;
+    ensure!(events.matches("\"type\":\"llm_budget\"").count() == 1, "{events}");
+    daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn prices_are_read_again_and_a_mistake_leaves_the_old_ones() -> Result<()> {
+    let standin = StandIn::start()?;
+    let folder = tempfile::tempdir()?;
+    let prices = folder.path().join("prices.json");
+    let list = |price: &str| format!("{{\"standin-served\": {{\"input_cost_per_token\": {price}}}}}");
+    fs::write(&prices, list("1e-6"))?;
+    let mut daemon = Daemon::start_with(&format!("[cost]\nprices = {prices:?}\n"), "info")?;
+    // An answer costs nothing extra: only the prompt has a price, and embeddings have no answer.
+    let cost = |daemon: &mut Daemon| -> Result<Option<f64>> {
+        let body = json!({"model": Scenario::new(1000, 0).model(), "input": "a"});
+        let curl = client::run_curl(&standin, "/v1/embeddings", &body)?;
+        Ok(daemon.wait_for_one(curl.pid)?.cost_usd)
+    };
+    ensure!(cost(&mut daemon)? == Some(0.001));
+    fs::write(&prices, list("-1"))?;
+    daemon.signal(libc::SIGHUP)?;
+    wait_until("the mistake is not said", || {
+        Ok(daemon.log()?.contains("is no price of a token at line 1").then_some(()))
+    })?;
+    ensure!(cost(&mut daemon)? == Some(0.001));
+    fs::write(&prices, list("2e-6"))?;
+    daemon.signal(libc::SIGHUP)?;
+    wait_until("the price is not in force", || Ok((cost(&mut daemon)? == Some(0.002)).then_some(())))?;
+    let unpriced = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(3, 4).model()))?;
+    ensure!(daemon.wait_for_one(unpriced.pid)?.cost_usd.is_none(), "there is no price for the answer");
+    let named = daemon.metrics()?.sum("llm_tracker_unpriced_calls_total", &[("provider", "unknown")]);
+    ensure!(named == 1.0, "{named} without a price");
+    daemon.stop()?;
+    Ok(())
+}
