@@ -245,7 +245,9 @@ async fn serve(
         Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| match event {
             // At once: it may be gone in a moment. Full: it is looked at with its first call instead.
             ProcessEvent::Seen { pid } => {
-                _ = Sight::of(&proc_root, pid).map(|sight| notices_in.try_send(sight));
+                if let Some(sight) = Sight::of(&proc_root, pid) {
+                    _ = notices_in.try_send(sight);
+                }
             }
             ProcessEvent::Gone { .. } => {}
             ProcessEvent::Forked { pid, parent, at } => told.forked(pid, parent, at),

@@ -1,7 +1,7 @@
 //! What runs now, and what ended in the last minutes.
 //!
 //! Ended calls come like to any other sink, as [`Record`]s. Of calls in flight the pipeline tells once a second how
-//! far they have come ([`Live::observe`]): nothing is done for it as bytes arrive. What can be asked for is a
+//! far they have come (`Live::observe`): nothing is done for it as bytes arrive. What can be asked for is a
 //! [`Snapshot`], for a viewer who may not see everybody's calls. All of it is bounded, and gone with the daemon: what
 //! is to last is the ledger's.
 
