@@ -8,19 +8,22 @@ mod cgroup;
 mod container;
 mod crun;
 mod filter;
+mod limits;
 mod origin;
 mod processes;
 mod procfs;
 mod runtime;
 mod session;
+mod sight;
 mod systemd;
 mod users;
 
 pub use agents::{AgentRoots, AgentRootsError, Agents};
 pub use filter::{Action, Filter, Filters};
 pub(crate) use filter::{Basis, Decision, decide, decide_finally};
+pub use limits::{Config, Counters};
 pub use origin::{Agent, Container, Login, Origin, Process, Workload};
-pub use processes::{Attribution, Config, Counters, Programs, Sight};
+pub use processes::{Attribution, Programs};
 pub use runtime::{
     Config as RuntimeConfig, Counters as RuntimeCounters, Socket as RuntimeSocket,
     SocketAnswer as RuntimeSocketAnswer, SocketApi as RuntimeSocketApi, SocketReport as RuntimeSocketReport,
@@ -28,3 +31,4 @@ pub use runtime::{
 };
 pub(crate) use session::is_label;
 pub use session::{Session, SessionError};
+pub use sight::Sight;

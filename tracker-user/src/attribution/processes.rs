@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt::Debug,
     fs,
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,10 +11,12 @@ use std::{
 use super::{
     agents::Agents,
     cgroup, container, crun,
+    limits::{Config, Counters},
     origin::{Container, Login, Origin, Process},
     procfs::{self, Snapshot, StartTime},
-    runtime::{self, Runtimes},
+    runtime::Runtimes,
     session::Session,
+    sight::Sight,
     systemd,
     users::{self, Users},
 };
@@ -25,89 +26,11 @@ use crate::capture::{Opened, Timestamp};
 /// next look at `/proc` finds out, and there is one at least this often.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
 
-/// Where to look, and how much to remember.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The host's `/proc`.
-    pub proc_root: PathBuf,
-    /// Mount point of the host's cgroup v2 hierarchy; `None`: found in `/proc/self/mountinfo`.
-    pub cgroup2: Option<PathBuf>,
-    /// State directory of crun, whose containers do not show in the cgroup path.
-    pub crun_state: PathBuf,
-    /// Processes remembered, gone ones included; beyond it the least recently used are forgotten.
-    pub max_processes: usize,
-    /// How long a process is remembered after its exit.
-    pub grace: Duration,
-    /// The longest that a question may wait for the host's user database.
-    pub user_patience: Duration,
-    /// How container runtimes are asked for names; `None`: not at all.
-    pub runtimes: Option<runtime::Config>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            proc_root: "/proc".into(),
-            cgroup2: None,
-            crun_state: "/run/crun".into(),
-            max_processes: 16_384,
-            grace: Duration::from_secs(60),
-            user_patience: Duration::from_millis(50),
-            runtimes: None,
-        }
-    }
-}
-
-/// What attribution did so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Processes remembered now; a gauge.
-    pub processes: u64,
-    /// Processes read from `/proc`.
-    pub read: u64,
-    /// Processes that were gone before they could be read: named by what the kernel knew.
-    pub too_late: u64,
-    /// Pids that were found to be another process than before.
-    pub reused: u64,
-    /// Processes forgotten for lack of room.
-    pub evicted: u64,
-    /// Processes and requests whose session or labels cannot be what they say; what can be was taken.
-    pub sessions_refused: u64,
-    /// What asking container runtimes came to.
-    pub runtimes: runtime::Counters,
-}
-
 /// Knows the programs of processes that lived too briefly to be read from `/proc`.
 pub trait Programs: Debug + Send {
     /// The path of the executable that `pid` ran at the time `at`, when its name was `comm`; absent
     /// where that is not certain, or not known yet.
     fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>>;
-}
-
-/// All that there is to know of a process at one moment.
-///
-/// To be taken as soon as there is news of a process: one that lives for some milliseconds is gone when its first
-/// call comes up.
-#[derive(Debug)]
-pub struct Sight {
-    pid: u32,
-    snapshot: Snapshot,
-}
-
-impl Sight {
-    /// Reads a process from `proc_root`; `None` where it is gone.
-    #[must_use]
-    pub fn of(proc_root: &Path, pid: u32) -> Option<Self> {
-        let mut snapshot = procfs::snapshot(proc_root, pid)?;
-        snapshot.said = Some(procfs::session(proc_root, pid, snapshot.start));
-        Some(Self { pid, snapshot })
-    }
-
-    /// Of which process it is.
-    #[must_use]
-    pub const fn pid(&self) -> u32 {
-        self.pid
-    }
 }
 
 /// Knows who made a call.

@@ -6,6 +6,7 @@
 mod clock;
 mod files;
 mod filtering;
+mod kernel;
 mod lifecycle;
 mod pipeline;
 mod proof;
@@ -14,11 +15,9 @@ mod self_metrics;
 mod settling;
 mod unknown;
 mod verdict;
+mod work;
 
 use std::{
-    collections::HashSet,
-    io,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,7 +26,6 @@ use anyhow::{Context as _, Result, bail};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::MissedTickBehavior,
 };
 
 use crate::{
@@ -35,9 +33,8 @@ use crate::{
     attribution::{self, Agents, Attribution, Filters, Sight},
     budget::Budgets,
     capture::{
-        AttachError, Attached, AttachedHooks, CaptureEvent, ConnectionId, Connections, Hook, Kernel,
-        KernelConfig, KernelLog, PlanId, Ring, Scope, Timestamp, Verdict, Verdicts,
-        discovery::{self, Attach, Departure, Discovery, ProcessEvent},
+        Kernel, KernelConfig,
+        discovery::{self, Discovery, ProcessEvent},
     },
     config::{ApiConfig, CaptureConfig, Config, Settings, Sources},
     doctor::environment,
@@ -46,28 +43,25 @@ use crate::{
         Sample, Sink, WebConfig,
     },
     live::Live,
-    log::{Log, Suppressed},
+    log::Log,
     pricing::Prices,
     privileges,
     provider::Catalog,
 };
 use files::Files;
+pub(crate) use kernel::KernelAttacher;
+use kernel::KernelVerdicts;
 use lifecycle::Watchdog;
-use pipeline::{Pipeline, SetVerdict};
+use pipeline::Pipeline;
 pub use proof::Prover;
 use reload::Reload;
 use self_metrics::Status;
 use settling::Settling;
+use work::Work;
 
 /// The kernel side, built by `cargo xtask build`.
 pub static KERNEL_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/llm-tracker.bpf.o"));
 
-/// Records taken from the ring before anything else gets a turn.
-const BATCH: usize = 1024;
-/// How often the pipeline looks after itself.
-const TICK: Duration = Duration::from_secs(1);
-/// How many ticks lie between two sweeps of the kernel side's table for processes that are gone.
-const TICKS_PER_SWEEP: u32 = 30;
 /// How long the OTLP collector may take to take what is queued when the daemon stops, and then the event log to
 /// write what is: all of a stop is to take five seconds at most.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
@@ -273,7 +267,7 @@ async fn serve(
         Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
         filters.clone(),
         sinks,
-        KernelVerdicts { verdicts, failed: false },
+        KernelVerdicts::new(verdicts),
     );
     prometheus.add_source(Arc::new({
         let budgets = budgets.clone();
@@ -398,202 +392,5 @@ impl Stop {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// What the pipeline's task owns.
-struct Work {
-    ring: Ring,
-    notices: mpsc::Receiver<Sight>,
-    settling: Settling,
-    connections: Connections,
-    messages: Option<KernelLog>,
-    pipeline: Pipeline<KernelVerdicts>,
-    live: Arc<Live>,
-    status: Arc<Mutex<Status>>,
-    /// Absent until it has looked around, and after it was stopped.
-    discovery: Arc<Mutex<Option<discovery::Handle>>>,
-    watchdog: Watchdog,
-    suppressed: Suppressed,
-}
-
-impl Work {
-    async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<()> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ticks = 0_u32;
-        let mut gone = HashSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                _ = &mut stop => break,
-                _ = tick.tick() => {
-                    self.pipeline.tick(clock::now());
-                    self.live.observe(clock::now(), |out| self.pipeline.in_flight(out));
-                    self.publish();
-                    self.prove();
-                    self.watchdog.feed();
-                    self.suppressed.report();
-                    if let Some(messages) = &mut self.messages {
-                        messages.forward();
-                    }
-                    ticks = ticks.wrapping_add(1);
-                    if ticks.is_multiple_of(TICKS_PER_SWEEP) {
-                        self.say();
-                    }
-                    if ticks.is_multiple_of(TICKS_PER_SWEEP) && !gone.is_empty() {
-                        self.connections.forget(|tgid| gone.contains(&tgid));
-                        gone.clear();
-                    }
-                }
-                Some(sight) = self.notices.recv() => self.pipeline.observe(&sight),
-                () = self.settling.due() => {
-                    let is_empty = self.drain(&mut gone) < BATCH;
-                    self.pipeline.tick(clock::now());
-                    self.settling.look(is_empty, &self.pipeline);
-                }
-                ready = self.ring.wait() => {
-                    ready.context("the ring buffer cannot be waited for")?;
-                    self.drain(&mut gone);
-                }
-            }
-        }
-        // The hooks are gone: what is in the ring now is all that there will be.
-        while self.drain(&mut gone) == BATCH {}
-        self.pipeline.finish(clock::now());
-        self.publish();
-        Ok(())
-    }
-
-    fn drain(&mut self, gone: &mut HashSet<u32>) -> usize {
-        self.ring.drain(BATCH, |event| {
-            match event {
-                CaptureEvent::Exit { tgid, .. } | CaptureEvent::Exec { tgid, .. } => _ = gone.insert(tgid),
-                // The id is in use again: what the kernel side has of it is the new process's.
-                CaptureEvent::Opened(ref opened) => _ = gone.remove(&opened.connection.tgid),
-                _ => {}
-            }
-            self.pipeline.handle(event);
-        })
-    }
-
-    /// Tells discovery which plans traffic has verified or refuted.
-    fn prove(&mut self) {
-        let discovery = self.discovery.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(discovery) = discovery.as_ref() {
-            let proofs = self.pipeline.take_proofs();
-            if !proofs.is_empty() {
-                discovery.prove(proofs);
-            }
-        }
-    }
-
-    /// What `systemctl status` shows.
-    fn say(&self) {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let Status { undecided, captured, .. } = &*status;
-        lifecycle::status(&format!(
-            "watching; {captured} connections to LLMs, {undecided} of which nothing is known yet"
-        ));
-    }
-
-    fn publish(&self) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pipeline.report(&mut status);
-        status.delivered_bytes = self.ring.delivered_bytes();
-        status.malformed_records = self.ring.malformed();
-    }
-}
-
-/// Joins discovery to the kernel side.
-pub(crate) struct KernelAttacher {
-    kernel: Kernel,
-    /// To the thread that takes probes out.
-    detached: std::sync::mpsc::Sender<(Vec<AttachedHooks>, Departure)>,
-}
-
-impl KernelAttacher {
-    pub(crate) fn new(kernel: Kernel) -> Self {
-        let (detached, to_detach) = std::sync::mpsc::channel();
-        let detach = move || {
-            for first in &to_detach {
-                let (links, departures): (Vec<_>, Vec<_>) =
-                    std::iter::once(first).chain(to_detach.try_iter()).unzip();
-                AttachedHooks::detach_all(links.into_iter().flatten().collect());
-                drop(departures);
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("detach".to_owned()).spawn(detach) {
-            tracing::warn!(%error, "probes are taken out in the midst of everything else");
-        }
-        Self { kernel, detached }
-    }
-}
-
-impl Attach for KernelAttacher {
-    type Link = AttachedHooks;
-    type Error = AttachError;
-
-    fn attach(&mut self, plan: PlanId, hooks: &[Hook], file: &Path) -> Attached<AttachedHooks, AttachError> {
-        self.kernel.attach(plan, hooks, file)
-    }
-
-    fn detach(&mut self, links: Vec<AttachedHooks>) {
-        AttachedHooks::detach_all(links);
-    }
-
-    fn detach_later(&mut self, links: Vec<AttachedHooks>, departure: Departure) {
-        // Without the thread they come back, and go here.
-        drop(self.detached.send((links, departure)));
-    }
-
-    fn expect(&mut self) {
-        self.kernel.expect_attach();
-    }
-}
-
-/// Joins attribution to discovery.
-impl attribution::Programs for discovery::Programs {
-    fn exe(&self, pid: u32, comm: &str, at: Timestamp) -> Option<Arc<str>> {
-        self.exe(pid, comm, at)
-    }
-}
-
-/// Joins the pipeline to the kernel side.
-struct KernelVerdicts {
-    verdicts: Verdicts,
-    /// Said once: a table that is full stays so for a while.
-    failed: bool,
-}
-
-impl KernelVerdicts {
-    fn check(&mut self, outcome: io::Result<()>) {
-        if let Err(error) = outcome
-            && !std::mem::replace(&mut self.failed, true)
-        {
-            tracing::warn!(%error, "the kernel side did not take a verdict; it goes on copying what is ignored here");
-        }
-    }
-}
-
-impl SetVerdict for KernelVerdicts {
-    fn set(&mut self, connection: ConnectionId, verdict: Verdict) {
-        let outcome = self.verdicts.set(connection, verdict);
-        self.check(outcome);
-    }
-
-    fn ignore(&mut self, scope: Scope) {
-        let outcome = self.verdicts.ignore(scope);
-        self.check(outcome);
-    }
-
-    fn watch(&mut self, scope: Scope) {
-        let outcome = self.verdicts.watch(scope);
-        self.check(outcome);
-    }
-
-    fn watch_all(&mut self) {
-        let outcome = self.verdicts.watch_all();
-        self.check(outcome);
     }
 }
