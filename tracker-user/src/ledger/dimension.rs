@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use rusqlite::types::Value;
 
-use crate::{attribution::is_label, hint};
+use crate::{attribution::is_label, hint, stream::Role};
 
 /// Where the value of a dimension is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ const fn row(name: &'static str, place: Place) -> Dimension {
     Dimension { name: Cow::Borrowed(name), place }
 }
 
+/// Whether the process made the call or served it.
+const ROLE: Dimension = row("role", Place::Target(&["role"]));
+
 /// What stands before the name of a session's label.
 const LABEL: &str = "label.";
 
@@ -45,7 +48,7 @@ const DIMENSIONS: &[Dimension] = &[
     row("operation", Place::Target(&["operation"])),
     row("server", Place::Target(&["server_address"])),
     row("path", Place::Target(&["path"])),
-    row("role", Place::Target(&["role"])),
+    ROLE,
     row("process", Place::Origin(&["process.name"])),
     row("exe", Place::Origin(&["process.exe"])),
     row("user", Place::Origin(&["process.user", "process.uid"])),
@@ -89,6 +92,11 @@ impl Dimension {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it tells calls that were made from those that were served.
+    pub(super) fn is_role(&self) -> bool {
+        *self == ROLE
     }
 
     /// Its value, in SQL: of a row `c`, its origin `o`, its target `t` and its session `s`.
@@ -169,6 +177,11 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
+    /// That a call was made here, not served.
+    pub(super) fn of_clients() -> Self {
+        Self { dimension: ROLE, pattern: Role::Client.as_str().to_owned(), negated: false }
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn dimension(&self) -> &Dimension {

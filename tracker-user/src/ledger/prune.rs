@@ -44,8 +44,11 @@ const FOLDED_SINCE: i64 = 72;
 
 /// What folded rows are of.
 const OTHER_ORIGIN: &str = r#"{"process":{"name":"other"}}"#;
-/// What folded rows were asked.
-const OTHER_TARGET: &str = r#"{"provider":"other","model":"other"}"#;
+/// What folded rows were asked: by processes of this host, and what those served.
+const OTHER_TARGETS: [&str; 2] = [
+    r#"{"provider":"other","model":"other","role":"client"}"#,
+    r#"{"provider":"other","model":"other","role":"server"}"#,
+];
 
 /// What pruning remembers from one step to the next.
 #[derive(Debug, Default)]
@@ -193,8 +196,13 @@ fn fold_hour(transaction: &Transaction<'_>, hour: i64, bound: u32, what: Fold) -
     let (target, folded_before) = match what {
         Fold::Origin => ("c.target".to_owned(), format!("origin = {origin}")),
         Fold::OriginAndTarget => {
-            let target = find_or_make(transaction, Table::Target, OTHER_TARGET, hour)?.0;
-            (target.to_string(), format!("origin = {origin} AND target = {target}"))
+            let of = |fields| find_or_make(transaction, Table::Target, fields, hour);
+            let [asked, served] = [of(OTHER_TARGETS[0])?.0, of(OTHER_TARGETS[1])?.0];
+            let role = "(SELECT fields ->> '$.role' FROM target WHERE id = c.target)";
+            (
+                format!("CASE {role} WHEN 'server' THEN {served} ELSE {asked} END"),
+                format!("origin = {origin} AND target IN ({asked}, {served})"),
+            )
         }
     };
     let (names, sums, both) = (sums::names(), sums::of_sums(), sums::of_both());

@@ -155,7 +155,8 @@ impl Ledger {
     /// Adds up the calls of a stretch of time, by `dimensions`, of those that meet all `conditions`.
     ///
     /// Whole hours are taken from their sums and the rest from single calls, so a month takes no longer
-    /// than its hours. A call with two tools counts for both where tools are asked for.
+    /// than its hours. A call with two tools counts for both where tools are asked for. Calls that a watched process
+    /// served are somebody's usage elsewhere, or here a second time: they count only where roles are asked for.
     ///
     /// # Errors
     /// The database's.
@@ -165,6 +166,12 @@ impl Ledger {
         dimensions: &[Dimension],
         conditions: &[Condition],
     ) -> Result<Report, LedgerError> {
+        let mut conditions = conditions.to_vec();
+        let mut asked_for = dimensions.iter().chain(conditions.iter().map(Condition::dimension));
+        if !asked_for.any(Dimension::is_role) {
+            conditions.push(Condition::of_clients());
+        }
+        let conditions = conditions.as_slice();
         let asked = Dimensions::new(dimensions, conditions).of_user(self.of_user);
         let Parts { span, parts } = self.parts(span, asked.need_calls())?;
         let mut groups = self.groups(&parts, &asked)?;

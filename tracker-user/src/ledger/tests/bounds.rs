@@ -1,7 +1,7 @@
 //! What is kept, and what gives way.
 
 use super::*;
-use crate::ledger::prune::ROWS_AN_HOUR;
+use crate::{ledger::prune::ROWS_AN_HOUR, stream::Role};
 
 /// A call of somebody else each: `number` is in the name of the container.
 fn of_another(number: usize, record: Record) -> Record {
@@ -129,11 +129,16 @@ fn an_hour_of_many_models_is_folded_too() {
     let of = |n: usize| {
         let mut record = at(0, full());
         record.call.model = Some(format!("model-{n}"));
+        record.call.role = if n % 3 == 0 { Role::Server } else { Role::Client };
         record
     };
     let records: Vec<Record> = (0..2 * ROWS_AN_HOUR as usize + 1).map(of).collect();
     store.append(&records).unwrap();
     prune_all(&mut store, 4 * 3600, keep());
-    assert_eq!(count(&file, "hour"), u64::from(ROWS_AN_HOUR) + 1);
-    assert_eq!(Ledger::open(&file).unwrap().report(ALL, &[], &[]).unwrap().total.calls, records.len() as u64);
+    assert_eq!(count(&file, "hour"), u64::from(ROWS_AN_HOUR) + 2, "what was asked and what was served");
+    let ledger = Ledger::open(&file).unwrap();
+    let calls = |conditions: &[Condition]| ledger.report(ALL, &[], conditions).unwrap().total.calls;
+    let served = records.iter().filter(|record| record.call.role == Role::Server).count() as u64;
+    assert_eq!(calls(&["role=server".parse().unwrap()]), served);
+    assert_eq!(calls(&[]), records.len() as u64 - served, "what is served is left out unless asked for");
 }
