@@ -129,7 +129,7 @@ fn an_hour_of_many_models_is_folded_too() {
     let of = |n: usize| {
         let mut record = at(0, full());
         record.call.model = Some(format!("model-{n}"));
-        record.call.role = if n % 3 == 0 { Role::Server } else { Role::Client };
+        record.call.role = if n.is_multiple_of(3) { Role::Server } else { Role::Client };
         record
     };
     let records: Vec<Record> = (0..2 * ROWS_AN_HOUR as usize + 1).map(of).collect();
