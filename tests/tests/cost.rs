@@ -130,7 +130,7 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     wait_until("nobody is told of the budget", || Ok((lines() > 0).then_some(())))?;
     let python = |report: &Value| {
         let groups = report["groups"].as_array().cloned().unwrap_or_default();
-        groups.into_iter().find(|group| group["process"] == "python3")
+        groups.into_iter().find(|group| group["by"]["process"] == "python3")
     };
     let said = report()?;
     let group = python(&said).context("no group")?;
