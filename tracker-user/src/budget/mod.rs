@@ -178,12 +178,10 @@ impl TryFrom<Fields> for Budget {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(BudgetError::Name);
         }
-        let mut parsed = Vec::with_capacity(conditions.len() + 1);
+        let mut parsed = Vec::with_capacity(conditions.len());
         for condition in conditions {
             parsed.push(condition.parse()?);
         }
-        // What is served here is paid by whoever asks.
-        parsed.push("role=client".parse()?);
         let limit = match (limit_usd, limit_tokens) {
             (Some(dollars), None) if dollars.is_finite() && dollars > 0.0 => Limit::Usd(dollars),
             (None, Some(tokens)) if tokens > 0 => Limit::Tokens(tokens),
