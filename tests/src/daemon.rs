@@ -96,14 +96,15 @@ impl Daemon {
         let metrics = free_address()?;
         let mut command = Command::new(machine::daemon_binary()?);
         command
-            .env("LLM_TRACKER_API_SOCKET", folder.path().join(API_SOCKET))
             .args(["--log-level", log_level, "run", "--events"])
             .arg(folder.path().join("events.jsonl"))
             .arg("--metrics-listen")
             .arg(metrics.to_string())
             .arg("--config")
             .arg(folder.path().join("config.toml"));
-        let child = Child::spawn(under(command, folder.path())?, LIFE)?;
+        let mut command = under(command, folder.path())?;
+        command.env("LLM_TRACKER_API_SOCKET", folder.path().join(API_SOCKET));
+        let child = Child::spawn(command, LIFE)?;
         let mut daemon = Self { child, folder, metrics, _resident: resident, _exclusive: exclusive };
         daemon.wait_until_ready()?;
         Ok(daemon)

@@ -129,7 +129,7 @@ fn report(ledger: &Path, by: &str, condition: &str) -> Result<BTreeMap<String, A
     let answer = ask(ledger, &["report", "--json", "--by", by, "--where", condition])?;
     let answer: Value = serde_json::from_str(&answer)?;
     let groups = answer["groups"].as_array().cloned().unwrap_or_default();
-    let named = |group: Value| (group[by].as_str().unwrap_or_default().to_owned(), Account::of(&group));
+    let named = |group: Value| (group["by"][by].as_str().unwrap_or_default().to_owned(), Account::of(&group));
     Ok(groups.into_iter().map(named).collect())
 }
 

@@ -13,7 +13,7 @@ use super::{
     cgroup, container, crun,
     limits::{Config, Counters},
     origin::{Container, Login, Origin, Process},
-    procfs::{self, Snapshot, StartTime},
+    procfs::{self, Image, Snapshot, StartTime},
     runtime::Runtimes,
     session::Session,
     sight::Sight,
@@ -61,6 +61,7 @@ pub struct Attribution {
 struct Entry {
     /// Absent where the process was gone before it could be read.
     start: Option<StartTime>,
+    image: Option<Image>,
     origin: Arc<Origin>,
     /// The cgroup that `origin` was read in; absent until a call tells.
     cgroup_id: Option<u64>,
@@ -302,7 +303,7 @@ impl Attribution {
                 // exited before its threads there is nothing more to read than before.
                 let process = &entry.origin.process;
                 let renamed = process.name != snapshot.name || process.exe != snapshot.exe;
-                if renamed && snapshot.exe.is_some() {
+                if (renamed || entry.image != snapshot.image) && snapshot.exe.is_some() {
                     let cgroup_id = cgroup_id.or(entry.cgroup_id);
                     self.insert(pid, snapshot, cgroup_id);
                 }
@@ -326,14 +327,15 @@ impl Attribution {
         let login = Login { uid: snapshot.login_uid, user: None, session };
         let session = self.session(pid, snapshot);
         let origin = self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id);
-        self.remember(pid, Some(snapshot.start), Arc::new(Origin { session, ..origin }), cgroup_id, None);
+        let origin = Arc::new(Origin { session, ..origin });
+        self.remember(pid, Some((snapshot.start, snapshot.image)), origin, cgroup_id, None);
     }
 
     /// The session of a process, read once for each program: some write over their environment, to have room
     /// for a longer name.
     fn session(&mut self, pid: u32, snapshot: &Snapshot) -> Option<Session> {
-        if let Some(Entry { start, origin, .. }) = self.entries.get(&pid)
-            && *start == Some(snapshot.start)
+        if let Some(Entry { start, image, origin, .. }) = self.entries.get(&pid)
+            && (*start, *image) == (Some(snapshot.start), snapshot.image)
             && origin.process.exe == snapshot.exe
         {
             return origin.session.clone();
@@ -353,7 +355,7 @@ impl Attribution {
     fn remember(
         &mut self,
         pid: u32,
-        start: Option<StartTime>,
+        identity: Option<(StartTime, Option<Image>)>,
         origin: Arc<Origin>,
         cgroup_id: Option<u64>,
         gone: Option<Instant>,
@@ -362,7 +364,9 @@ impl Attribution {
             self.make_room();
         }
         self.clock += 1;
-        let entry = Entry { start, origin, cgroup_id, gone, verified: Instant::now(), used: self.clock };
+        let (start, image) = identity.map_or((None, None), |(start, image)| (Some(start), image));
+        let entry =
+            Entry { start, image, origin, cgroup_id, gone, verified: Instant::now(), used: self.clock };
         self.entries.insert(pid, entry);
     }
 

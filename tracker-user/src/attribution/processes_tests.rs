@@ -128,6 +128,28 @@ fn a_session_is_that_of_the_environment_at_the_start_of_the_program() {
     assert_eq!(attribution.opened(&opened(10, "python3", 10)).session, None);
 }
 
+/// A process that forks is seen before its exec, with what its parent was started for; both looks may come up after it.
+#[test]
+fn the_same_program_again_is_another() {
+    let host = Host::new();
+    let mut attribution = Attribution::new(host.config());
+    let look = |image: u64, label: &str| {
+        host.start(10, "python3", ticks(5), "/a");
+        let stat = host.dir.path().join("10/stat");
+        let text = fs::read_to_string(&stat).unwrap();
+        fs::write(stat, format!("{text}{} {image}", " 0".repeat(24))).unwrap();
+        fs::write(host.dir.path().join("10/environ"), format!("LLM_TRACKER_LABELS=data_id={label}\0"))
+            .unwrap();
+        Sight::of(host.dir.path(), 10).unwrap()
+    };
+    let (before, after) = (look(0x7f01, "none"), look(0x7f02, "4"));
+    attribution.exec(10);
+    attribution.observe(&before);
+    attribution.observe(&after);
+    let origin = attribution.opened(&opened(10, "python3", 6));
+    assert_eq!(origin.session.as_ref().unwrap().labels["data_id"], "4");
+}
+
 /// Knows one program, once it is told to.
 #[derive(Clone, Debug, Default)]
 struct Late(Arc<std::sync::atomic::AtomicBool>);
@@ -327,8 +349,9 @@ fn the_gone_are_forgotten_after_the_grace_time() {
         host.observe(&mut attribution, pid);
         attribution.gone(pid);
     }
+    host.start(1000, "curl", ticks(5), "/a");
     host.observe(&mut attribution, 1000);
-    assert_eq!(attribution.counters().processes, 0);
+    assert_eq!(attribution.counters().processes, 1);
     assert!(attribution.leaving.is_empty());
 }
 

@@ -21,6 +21,7 @@ const MAX_ARGUMENTS: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) start: StartTime,
+    pub(super) image: Option<Image>,
     pub(super) name: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) uid: Option<u32>,
@@ -45,6 +46,11 @@ pub(super) struct Program {
     /// The first arguments; nobody may keep them, since there are secrets among such.
     pub(super) arguments: Vec<String>,
 }
+
+/// Where the arguments of a program begin, which is somewhere else after each exec: it tells whether a process still
+/// runs what it was seen to run, where that is called the same. Absent where the kernel does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Image(u64);
 
 /// When a process started, in clock ticks since boot. With the pid it identifies a process for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +85,11 @@ fn nanos(clock: ClockId) -> u64 {
 /// Reads a process; `None` where it is gone.
 pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
     let dir = proc_root.join(pid.to_string());
-    let start = start_time(&read(&dir.join("stat")).ok()?)?;
+    let stat = read(&dir.join("stat")).ok()?;
+    let start = start_time(&stat)?;
     let snapshot = Snapshot {
         start,
+        image: image(&stat),
         name: read(&dir.join("comm")).ok().map(|comm| comm.trim_end_matches('\n').to_owned()),
         exe: exe(&dir.join("exe")),
         uid: read(&dir.join("status")).ok().as_deref().and_then(real_uid),
@@ -148,6 +156,13 @@ fn exe(link: &Path) -> Option<String> {
     let target = String::from_utf8_lossy(target.as_os_str().as_bytes()).into_owned();
     // Appended by the kernel once the file is unlinked, as after an upgrade.
     Some(target.strip_suffix(" (deleted)").map_or(target.clone(), str::to_owned))
+}
+
+/// Field 48 of `/proc/PID/stat`.
+fn image(stat: &str) -> Option<Image> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let address = after_name.split_ascii_whitespace().nth(45)?.parse().ok()?;
+    (address != 0).then_some(Image(address))
 }
 
 /// Field 22 of `/proc/PID/stat`. Field 2, the name, may contain spaces and parentheses.
