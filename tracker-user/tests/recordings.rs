@@ -149,6 +149,7 @@ fn from_the_middle_of_http2_nothing_wrong_is_said() {
             told.path.clone_from(&whole.path);
             told.server_address.clone_from(&whole.server_address);
             told.server_port = whole.server_port;
+            told.subscription = whole.subscription;
             told.provider = whole.provider;
             told.model = told.model.or_else(|| whole.model.clone());
             if told != *whole {

@@ -2,7 +2,7 @@
 
 use super::{
     Usage,
-    dialect::{Code, Counter, Counts, Dialect, Field, Merge, Quirks},
+    dialect::{Code, Counter, Counts, Dialect, Field, Merge, Quirks, number},
     estimate::Output,
     json::{Hit, Value},
     tools::Tools,
@@ -142,9 +142,9 @@ impl Answer {
                     named.counter = counter.map(|(_, counter)| *counter);
                 }
             }
-            (Field::NamedCount, Value::Integer(count)) => {
+            (Field::NamedCount, value) => {
                 if let Some(named) = &mut self.named {
-                    named.count = Some(count);
+                    named.count = number(value).flatten().and_then(|count| i64::try_from(count).ok());
                 }
             }
             (Field::Named(_), Value::End) => {

@@ -46,6 +46,20 @@ pub(in crate::provider) enum Counter {
 
 const COUNTERS: usize = Counter::CacheCreationElsewhere as usize + 1;
 
+/// A number on the wire. Some are negative, which says nothing, and some are written as floats or as strings. `null`
+/// leaves what is known.
+#[expect(clippy::option_option, reason = "no number, one that says nothing, and a count are three things")]
+pub(in crate::provider) fn number(value: Value<'_>) -> Option<Option<u64>> {
+    match value {
+        Value::Integer(n) => Some(u64::try_from(n).ok()),
+        // Beyond 2^53 floats are no longer whole numbers, and nobody counts that far.
+        Value::Float(n) => Some((0.0..9e15).contains(&n).then(|| n.round() as u64)),
+        // As the JSON form of Protocol Buffers has numbers of 64 bits.
+        Value::Text { text, truncated: false } => text.parse().ok().map(Some),
+        _ => None,
+    }
+}
+
 /// A set of counts; what was not on the wire is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::provider) struct Counts([Option<u64>; COUNTERS]);
@@ -55,22 +69,11 @@ impl Counts {
         self.0[counter as usize]
     }
 
-    /// Takes a number from the wire. Some are negative, which says nothing, and some are written
-    /// as floats or as strings. `null` leaves what is known.
+    /// Takes a number from the wire, as [`number`] reads it.
     pub(in crate::provider) fn set(&mut self, counter: Counter, value: Value<'_>) {
-        let count = match value {
-            Value::Integer(n) => u64::try_from(n).ok(),
-            // Beyond 2^53 floats are no longer whole numbers, and nobody counts that far.
-            Value::Float(n) if (0.0..9e15).contains(&n) => Some(n.round() as u64),
-            Value::Float(_) => None,
-            // As the JSON form of Protocol Buffers has numbers of 64 bits.
-            Value::Text { text, truncated: false } => match text.parse() {
-                Ok(n) => Some(n),
-                Err(_) => return,
-            },
-            _ => return,
-        };
-        self.0[counter as usize] = count;
+        if let Some(count) = number(value) {
+            self.0[counter as usize] = count;
+        }
     }
 
     /// Adds a number from the wire to what is known.

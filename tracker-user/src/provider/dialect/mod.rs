@@ -20,7 +20,7 @@ pub(super) use alibaba::{DASHSCOPE, DASHSCOPE_INPUT};
 pub(super) use anthropic::{COMPLETE, MESSAGES};
 pub(super) use bedrock::{CONVERSE, INVOKE_AGENT, INVOKE_MODEL};
 pub(super) use cohere::{COHERE, RERANK};
-pub(super) use counts::{Counter, Counts};
+pub(super) use counts::{Counter, Counts, number};
 pub(super) use gemini::{CODE_ASSIST, EMBED_CONTENT, GENERATE_CONTENT, PREDICT};
 pub(super) use grpc::{
     BATCH_EMBED_RPC, EMBED_RPC, GEMINI_SHAPE, GENERATE_RPC, STREAM_GENERATE_RPC, VERTEX_EMBED_RPC,
