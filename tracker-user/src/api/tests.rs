@@ -199,9 +199,9 @@ async fn a_client_understands_what_is_sent() {
 #[tokio::test]
 async fn what_runs_now_is_shown_as_far_as_it_may_be() {
     let live = Arc::new(Live::new());
-    // Made by 1000 in a login of 1001, long ago and just now.
-    let now = Record { started_unix_nanos: jiff::Timestamp::now().as_nanosecond(), ..full() };
-    live.record(&now);
+    // Made by 1000 in a login of 1001. It has ended: one that ends in the next minute is not shown in this one.
+    let started = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(2);
+    live.record(&Record { started_unix_nanos: started.as_nanosecond(), ..full() });
     let api = Api::new(Access::default()).with_live(live);
     for (viewer, calls) in [(Viewer::All, 1), (Viewer::User(1001), 1), (Viewer::User(5), 0)] {
         let (status, _, body) = ask(&api, &of_viewer(viewer), "/api/v1/live").await;
