@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
-    scenario::Scenario,
+    scenario::{Scenario, mark},
     standin::{Endpoint, Served, Vendor},
 };
 
@@ -127,6 +127,12 @@ pub struct Container {
 }
 
 impl CallLine {
+    /// Whether it is one of this test run's that are [tagged so](crate::scenario::Scenario::ours).
+    #[must_use]
+    pub fn is_of_this_run(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.contains(&mark()))
+    }
+
     /// Whether it has no token number at all.
     #[must_use]
     pub fn has_no_numbers(&self) -> bool {

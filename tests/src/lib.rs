@@ -12,8 +12,9 @@
 //! | [`packed`], [`overlay`], [`systemd`] | what `cargo xtask` packs, and a copy of the machine to install it on |
 //! | [`kubernetes`] | what a cluster is told |
 //! | [`compare`] | the daemon's word beside the stand-in's |
+//! | [`ledger`] | a ledger, and what the command line says of it |
 //! | [`terminal`] | a terminal with a program in it |
-//! | [`child`], [`machine`] | child processes, and what a machine needs |
+//! | [`child`], [`machine`], [`wait`] | child processes, what a machine needs, patience |
 pub mod api;
 pub mod bpf;
 pub mod call;
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod engine;
 pub mod golang;
 pub mod kubernetes;
+pub mod ledger;
 pub mod machine;
 pub mod metrics;
 pub mod overlay;
@@ -43,3 +45,4 @@ pub mod standin;
 pub mod systemd;
 pub mod terminal;
 pub mod tls;
+pub mod wait;

@@ -3,7 +3,7 @@
 //! Every SDK lets its user choose the model's name freely and sends it unchanged, so the name is
 //! where a test puts the numbers it wants back: `standin-in123-out45-cached40-reason7-delay20`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, process, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -49,6 +49,12 @@ pub struct Scenario {
     pub tag: Option<String>,
 }
 
+/// What the models of one test run have in common that are tagged with [`Scenario::ours`].
+#[must_use]
+pub fn mark() -> String {
+    format!("run{}-", process::id())
+}
+
 impl Scenario {
     /// A plain answer of these many tokens.
     #[must_use]
@@ -67,6 +73,13 @@ impl Scenario {
     pub fn tag(mut self, tag: impl fmt::Display) -> Self {
         self.tag = Some(tag.to_string());
         self
+    }
+
+    /// The same for a test that counts: the tag begins with its [`mark`], since other programs on the host may be
+    /// calling stand-ins of their own.
+    #[must_use]
+    pub fn ours(self, tag: impl fmt::Display) -> Self {
+        self.tag(format!("{}{tag}", mark()))
     }
 
     /// Sets [`cached`](Self::cached).

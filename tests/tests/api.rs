@@ -5,7 +5,6 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path,
     process::Command,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,9 +14,11 @@ use llm_tracker_tests::{
     child::Child,
     client::{self, LIMIT},
     daemon::{Daemon, SOON},
+    ledger::Ledger,
     machine,
     scenario::Scenario,
     standin::StandIn,
+    wait,
 };
 use serde_json::Value;
 
@@ -28,11 +29,10 @@ const NOBODY: u32 = 65534;
 const GAMES: u32 = 60;
 
 /// A daemon that stores calls, and where.
-fn start(config: &str) -> Result<(tempfile::TempDir, Daemon)> {
-    let folder = tempfile::tempdir()?;
-    let ledger = folder.path().join("ledger.db");
-    let daemon = Daemon::start_with(&format!("[ledger]\nfile = {ledger:?}\n{config}"), "info")?;
-    Ok((folder, daemon))
+fn start(config: &str) -> Result<(Ledger, Daemon)> {
+    let ledger = Ledger::new()?;
+    let daemon = Daemon::start_with(&ledger.config(config), "info")?;
+    Ok((ledger, daemon))
 }
 
 /// Has a user make a call, and be done with it.
@@ -73,7 +73,7 @@ fn command_line(daemon: &Daemon, folder: &Path, uid: u32, arguments: &[&str]) ->
 #[test]
 fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
     let standin = StandIn::start()?;
-    let (_folder, daemon) = start("[api]\ngroup = \"games\"\n")?;
+    let (_ledger, daemon) = start("[api]\ngroup = \"games\"\n")?;
     let made =
         [call(&standin, DAEMON, "daemon")?, call(&standin, NOBODY, "nobody")?, call(&standin, 0, "root")?];
     let ours: Vec<&str> = made.iter().map(String::as_str).collect();
@@ -132,7 +132,7 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
 #[test]
 fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
     let standin = StandIn::start()?;
-    let (_folder, daemon) = start("")?;
+    let (_ledger, daemon) = start("")?;
     let mut longest = Duration::ZERO;
     for round in 0..5 {
         // Children that are gone, whose executables discovery has to have read, and one that is cut off.
@@ -162,17 +162,13 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
 #[test]
 fn calls_are_streamed_as_they_happen() -> Result<()> {
     let standin = StandIn::start()?;
-    let (_folder, daemon) = start("")?;
+    let (_ledger, daemon) = start("")?;
     let mut listening = api::on_socket(&daemon, "/api/v1/stream");
     listening.uid(DAEMON).gid(DAEMON);
     let listening = Child::spawn(listening, LIMIT)?;
     let hears = |text: &str| -> Result<()> {
-        let deadline = Instant::now() + SOON;
-        while !listening.stdout()?.contains(text) {
-            ensure!(Instant::now() < deadline, "no {text} in {}", listening.stdout()?);
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        let heard = || Ok(listening.stdout()?.contains(text).then_some(()));
+        wait::until("it is not heard", SOON, heard).with_context(|| text.to_owned())
     };
     hears(": watching\n\n")?;
     let other = call(&standin, NOBODY, "nobody")?;
@@ -197,7 +193,7 @@ fn calls_are_streamed_as_they_happen() -> Result<()> {
 #[test]
 fn it_is_as_it_is_described() -> Result<()> {
     let standin = StandIn::start()?;
-    let (_folder, daemon) = start("")?;
+    let (_ledger, daemon) = start("")?;
     for tag in ["a", "b"] {
         call(&standin, DAEMON, tag)?;
     }

@@ -1,22 +1,18 @@
 //! What calls cost, and budgets: the same in the event log, on the metrics page and in the ledger, and what the
 //! stand-in's own account says.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
-    child::Child,
-    client,
+    call::CallLine,
+    child, client,
     daemon::Daemon,
+    ledger::{self, Ledger},
     machine,
     scenario::Scenario,
     standin::{Endpoint, Served, StandIn},
+    wait,
 };
 use serde_json::{Value, json};
 
@@ -55,39 +51,23 @@ fn price_list(file: &Path) -> Result<()> {
     Ok(fs::write(file, list.to_string())?)
 }
 
-fn ask(arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(machine::daemon_binary()?);
-    command.args(arguments);
-    Ok(Child::spawn(command, SOON)?.wait()?.success()?.stdout)
-}
-
-fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        ensure!(begun.elapsed() < SOON, "{what}");
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let file = |name: &str| folder.path().join(name);
-    let (prices, ledger, told) = (file("prices.json"), file("ledger.db"), file("told"));
+    let ledger = Ledger::new()?;
+    let file = |name: &str| ledger.folder().join(name);
+    let (prices, told) = (file("prices.json"), file("told"));
     price_list(&prices)?;
-    let config = format!(
-        "[cost]\nprices = {prices:?}\n[ledger]\nfile = {ledger:?}\n\
-         [[budget]]\nname = \"tests\"\nwhere = [\"process=python*\"]\nlimit_usd = 0.02\nwindow = \"month\"\nrolling = true\n\
+    let ours = ledger::of_this_run();
+    let config = ledger.config(&format!(
+        "[cost]\nprices = {prices:?}\n\
+         [[budget]]\nname = \"tests\"\nwhere = [\"process=python*\", \"{ours}\"]\nlimit_usd = 0.02\nwindow = \"month\"\nrolling = true\n\
          thresholds = [0.5]\ncommand = [\"/bin/sh\", \"-c\", 'cat >> {0}; echo >> {0}']\n\
          [[budget]]\nname = \"nobody\"\nwhere = [\"process=nobody\"]\nlimit_tokens = 10\nwindow = \"day\"\n",
         told.display()
-    );
+    ));
     let mut daemon = Daemon::start_with(&config, "info")?;
-    let scenario = |number: u64| Scenario::new(1000 + number, 80).cached(600).reasoning(7).tag(number);
+    let scenario = |number: u64| Scenario::new(1000 + number, 80).cached(600).reasoning(7).ours(number);
     let mut number = 0;
     let call = |daemon: &mut Daemon, script: &str, operation: &str, scenario: Scenario| -> Result<()> {
         let finished = client::run_python(&standin, script, &[operation, &scenario.model()])?.success()?;
@@ -103,7 +83,7 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     }
     let account = |standin: &StandIn| account(&standin.served()) as f64 / 1e12;
     let expected = account(&standin);
-    let logged = daemon.calls(|call| call.process.name.as_deref() == Some("python3"))?;
+    let logged = daemon.calls(CallLine::is_of_this_run)?;
     ensure!(logged.len() == 5, "{} calls", logged.len());
     ensure!(logged.iter().all(|call| call.cost_source.as_deref() == Some("override")), "{logged:?}");
     ensure!(logged.iter().filter(|call| call.cache_creation_1h_input_tokens == Some(150)).count() == 2);
@@ -113,7 +93,11 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     };
     same("the event log", logged.iter().filter_map(|call| call.cost_usd).sum())?;
     let metrics = daemon.metrics()?;
-    same("metrics", metrics.sum("llm_cost_usd_total", &[("process", "python3")]))?;
+    let cost_of = |call: &CallLine| {
+        let model = call.model.as_deref().unwrap_or_default();
+        metrics.sum("llm_cost_usd_total", &[("process", "python3"), ("gen_ai_request_model", model)])
+    };
+    same("metrics", logged.iter().map(cost_of).sum())?;
     ensure!(
         metrics.sum("llm_tracker_unpriced_calls_total", &[("model", "standin-served-2026-01-01")]) == 0.0
     );
@@ -123,11 +107,13 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     let config_file = file("config.toml");
     fs::write(&config_file, &config)?;
     let report = || -> Result<Value> {
-        let asked = ["--config", &config_file.to_string_lossy(), "report", "--json", "--by", "process"];
-        Ok(serde_json::from_str(&ask(&asked)?)?)
+        let mut command = Command::new(machine::daemon_binary()?);
+        command.arg("--config").arg(&config_file);
+        command.args(["report", "--json", "--by", "process", "--where", &ours]);
+        Ok(serde_json::from_str(&child::output(command, SOON)?)?)
     };
     let lines = || fs::read_to_string(&told).unwrap_or_default().lines().count();
-    wait_until("nobody is told of the budget", || Ok((lines() > 0).then_some(())))?;
+    wait::until("nobody is told of the budget", SOON, || Ok((lines() > 0).then_some(())))?;
     let python = |report: &Value| {
         let groups = report["groups"].as_array().cloned().unwrap_or_default();
         groups.into_iter().find(|group| group["by"]["process"] == "python3")
@@ -137,7 +123,7 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     same("the ledger", group["cost_usd"].as_f64().context("no cost")?)?;
     same("the budget", said["budgets"][0]["used"].as_f64().context("no budget")?)?;
     let daemon = Daemon::start_alone(daemon.stop()?.into_exclusive(), &config, "info")?;
-    let ratio = wait_until("the budget is not on the page", || {
+    let ratio = wait::until("the budget is not on the page", SOON, || {
         let ratio = daemon.metrics()?.sum("llm_tracker_budget_used_ratio", &[("budget", "tests")]);
         Ok((ratio > 0.0).then_some(ratio))
     })?;
@@ -148,7 +134,7 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     for number in 100..106 {
         client::run_python(&standin, "openai_sdk.py", &["chat", &scenario(number).model()])?.success()?;
     }
-    wait_until("nobody is told of the limit", || Ok((lines() > 1).then_some(())))?;
+    wait::until("nobody is told of the limit", SOON, || Ok((lines() > 1).then_some(())))?;
     let told = fs::read_to_string(&told)?;
     let thresholds: Vec<f64> = told
         .lines()
@@ -178,13 +164,13 @@ fn prices_are_read_again_and_a_mistake_leaves_the_old_ones() -> Result<()> {
     ensure!(cost(&mut daemon)? == Some(0.001));
     fs::write(&prices, list("-1"))?;
     daemon.signal(libc::SIGHUP)?;
-    wait_until("the mistake is not said", || {
+    wait::until("the mistake is not said", SOON, || {
         Ok(daemon.log()?.contains("is no price of a token at line 1").then_some(()))
     })?;
     ensure!(cost(&mut daemon)? == Some(0.001));
     fs::write(&prices, list("2e-6"))?;
     daemon.signal(libc::SIGHUP)?;
-    wait_until("the price is not in force", || Ok((cost(&mut daemon)? == Some(0.002)).then_some(())))?;
+    wait::until("the price is not in force", SOON, || Ok((cost(&mut daemon)? == Some(0.002)).then_some(())))?;
     let unpriced = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(3, 4).model()))?;
     ensure!(daemon.wait_for_one(unpriced.pid)?.cost_usd.is_none(), "there is no price for the answer");
     let named = daemon.metrics()?.sum("llm_tracker_unpriced_calls_total", &[("provider", "unknown")]);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    process,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,8 @@ use llm_tracker_tests::{
     client::{self, KEY, PROMPT},
     collector::{Collector, Mood, Protocol, Received, Rotel, texts},
     daemon::Daemon,
-    scenario::Scenario,
+    machine::Exclusive,
+    scenario::{Scenario, mark},
     standin::StandIn,
 };
 use opentelemetry_proto::tonic::{
@@ -22,15 +22,6 @@ use opentelemetry_proto::tonic::{
 use serde_json::Value as Json;
 
 const CHAT: &str = "/v1/chat/completions";
-
-/// A model of this run: others on the host may be calling stand-ins of their own.
-fn model(scenario: Scenario, name: &str) -> String {
-    scenario.tag(format!("otlp{}-{name}", process::id())).model()
-}
-
-fn is_ours(model: &str) -> bool {
-    model.contains(&format!("otlp{}-", process::id()))
-}
 
 fn config(address: impl std::fmt::Display, protocol: Protocol, more: &str) -> String {
     let name = match protocol {
@@ -97,7 +88,7 @@ fn sums(received: &Received, metric: &str, attribute: &str) -> BTreeMap<String, 
     if let Some(Data::Sum(sum)) = received.metrics.get(metric).and_then(|metric| metric.data.as_ref()) {
         for point in &sum.data_points {
             let attributes = texts(&point.attributes);
-            if attributes.get("gen_ai.request.model").is_some_and(|model| is_ours(model))
+            if attributes.get("gen_ai.request.model").is_some_and(|model| model.contains(&mark()))
                 && let Some(Value::AsInt(value)) = point.value
             {
                 *sums.entry(attributes.get(attribute).cloned().unwrap_or_default()).or_default() += value;
@@ -108,19 +99,21 @@ fn sums(received: &Received, metric: &str, attribute: &str) -> BTreeMap<String, 
 }
 
 fn a_real_collector(protocol: Protocol, more: &str) -> Result<()> {
+    // Before Rotel, whose TLS library would come and go under another test's daemon.
+    let machine = Exclusive::take()?;
     let standin = StandIn::start()?;
     let collector = Collector::start(Protocol::Grpc)?;
     let rotel = Rotel::start(&collector)?;
     let more = format!("metrics_interval_seconds = 1\nresource = {{ \"host.group\" = \"tests\" }}\n{more}");
     let address = format!("http://{}", rotel.address(protocol));
-    let mut daemon = Daemon::start_with(&config(address, protocol, &more), "info")?;
-    let mut silent = client::chat_stream(&model(Scenario::new(70, 80), "silent"));
+    let mut daemon = Daemon::start_alone(machine, &config(address, protocol, &more), "info")?;
+    let mut silent = client::chat_stream(&Scenario::new(70, 80).ours("silent").model());
     silent["stream_options"] = Json::Null;
     let slow = Scenario { wait: Some(30), delay: Some(20), ..Scenario::new(900, 310) };
     let bodies = [
-        client::chat(&model(Scenario::new(120, 45).cached(40), "plain")),
-        client::chat_stream(&model(slow.reasoning(250), "thinking")),
-        client::chat(&model(Scenario { status: Some(429), ..Scenario::new(5, 6) }, "failing")),
+        client::chat(&Scenario::new(120, 45).cached(40).ours("plain").model()),
+        client::chat_stream(&slow.reasoning(250).ours("thinking").model()),
+        client::chat(&Scenario { status: Some(429), ..Scenario::new(5, 6) }.ours("failing").model()),
         silent,
     ];
     let calls = bodies.iter().map(|body| call(&standin, &mut daemon, body)).collect::<Result<Vec<_>>>()?;
@@ -175,7 +168,7 @@ fn moods(protocol: Protocol) -> Result<()> {
     let address = collector.address();
     let more = "timeout_seconds = 1\nmetrics = false\ncompression = \"gzip\"";
     let mut daemon = Daemon::start_with(&config(format!("http://{address}"), protocol, more), "info")?;
-    let body = |name: &str| client::chat(&model(Scenario::new(12, 34), name));
+    let body = |name: &str| client::chat(&Scenario::new(12, 34).ours(name).model());
 
     for (name, mood) in [("busy", Mood::Busy(2)), ("hanging", Mood::Hangs)] {
         collector.set_mood(mood);
@@ -217,18 +210,18 @@ fn moods(protocol: Protocol) -> Result<()> {
     collector.wait_for("span", |received| span_of(received, &last))?;
     let received = collector.received();
     ensure!(span_of(&received, &refused).is_none(), "what is refused is not sent again");
-    let mut pids: Vec<_> = received
-        .spans
-        .iter()
-        .chain(&all.spans)
-        .map(|span| texts(&span.attributes)["process.pid"].clone())
+    let spans = || received.spans.iter().chain(&all.spans);
+    let mut pids: Vec<_> = spans()
+        .map(|span| texts(&span.attributes))
+        .filter(|attributes| attributes["gen_ai.request.model"].contains(&mark()))
+        .map(|attributes| attributes["process.pid"].clone())
         .collect();
     let count = pids.len();
     pids.sort();
     pids.dedup();
     assert_eq!((pids.len(), count), (4, 4), "each once");
     let metrics = daemon.metrics()?;
-    assert_eq!(metrics.sum("llm_tracker_otlp_spans_exported_total", &[]) as usize, 4);
+    assert_eq!(metrics.sum("llm_tracker_otlp_spans_exported_total", &[]) as usize, spans().count());
     assert_eq!(metrics.sum("llm_tracker_otlp_spans_lost_total", &[("reason", "refused")]) as usize, 1);
     assert_eq!(metrics.sum("llm_tracker_otlp_spans_lost_total", &[]) as usize, 1);
     daemon.stop()?;
@@ -256,7 +249,7 @@ fn stop(protocol: Protocol) -> Result<()> {
     );
     let mut daemon = Daemon::start_with(&config(address, protocol, &more), "info")?;
     let calls: Vec<_> = (0..3)
-        .map(|n| call(&standin, &mut daemon, &client::chat(&model(Scenario::new(1, n), "stop"))))
+        .map(|n| call(&standin, &mut daemon, &client::chat(&Scenario::new(1, n).ours("stop").model())))
         .collect::<Result<_>>()?;
     ensure!(collector.received().metrics.is_empty(), "nothing was due");
     let stopped = daemon.stop()?;
@@ -273,7 +266,7 @@ fn stop(protocol: Protocol) -> Result<()> {
     let address = format!("https://localhost:{}", collector.address().port());
     let config = config(address, protocol, &more);
     let mut daemon = Daemon::start_alone(stopped.into_exclusive(), &config, "info")?;
-    call(&standin, &mut daemon, &client::chat(&model(Scenario::new(1, 1), "hang")))?;
+    call(&standin, &mut daemon, &client::chat(&Scenario::new(1, 1).ours("hang").model()))?;
     let begun = Instant::now();
     let stopped = daemon.stop()?;
     let lasted = begun.elapsed();

@@ -6,6 +6,7 @@ use llm_tracker_tests::{
     child::Child,
     client::{self, KEY, LIMIT, PROMPT},
     daemon::Daemon,
+    ledger::Ledger,
     metrics,
     scenario::Scenario,
     standin::{COMPLETION_MARKER, COOKIE_MARKER, StandIn},
@@ -18,9 +19,8 @@ const FRAGMENTS: [&str; 6] = [PROMPT, COMPLETION_MARKER, KEY, COOKIE_MARKER, QUE
 #[test]
 fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let ledger = folder.path().join("ledger.db");
-    let mut daemon = Daemon::start_with(&format!("[ledger]\nfile = {ledger:?}\n"), "trace")?;
+    let ledger = Ledger::new()?;
+    let mut daemon = Daemon::start_with(&ledger.config(""), "trace")?;
     let stream = Child::spawn(api::on_socket(&daemon, "/api/v1/stream"), LIMIT)?;
     let whole = Scenario::new(5, 6).tag("whole").model();
     let cut = Scenario { cut: Some(3), ..Scenario::new(5, 6) }.tag("cut").model();
@@ -84,7 +84,7 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     ensure!(streamed.contains(&whole), "no call was streamed: {streamed}");
     search("API's stream", &streamed)?;
     search("log", &stopped.finished.stderr)?;
-    let stored = std::fs::read(&ledger)?;
+    let stored = std::fs::read(ledger.file())?;
     ensure!(
         stored.windows(whole.len()).any(|bytes| bytes == whole.as_bytes()),
         "the ledger has no call in it"

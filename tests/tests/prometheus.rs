@@ -18,22 +18,12 @@ use llm_tracker_tests::{
     machine, metrics,
     prometheus::{Element, Prometheus, deploy, promtool},
     proxy::Proxy,
-    scenario::Scenario,
+    scenario::{Scenario, mark},
     standin::{Served, StandIn},
 };
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
-
-/// What the models of this run have in common: others on the host may be calling stand-ins of their own.
-fn mark() -> String {
-    format!("p{}-", process::id())
-}
-
-/// A model of this run.
-fn model(scenario: Scenario, name: &str) -> String {
-    scenario.tag(mark() + name).model()
-}
 
 /// The calls of this run, in Prometheus' words.
 fn ours() -> String {
@@ -73,9 +63,7 @@ fn a_server_that_scrapes_under_load_agrees_with_the_stand_in() -> Result<()> {
     for _ in 0..2 {
         load.run()?;
         let served = standin.served();
-        daemon.wait_for(served.len(), |call| {
-            call.role == "client" && call.model.as_ref().is_some_and(|model| model.contains(&mark()))
-        })?;
+        daemon.wait_for(served.len(), |call| call.role == "client" && call.is_of_this_run())?;
         Account::of(&served).has_come(&prometheus)?;
         thread::sleep(Duration::from_secs(2));
     }
@@ -101,7 +89,7 @@ fn an_exemplar_names_a_call() -> Result<()> {
     let mut daemon = Daemon::start()?;
     let prometheus = Prometheus::start(daemon.metrics_address())?;
     let slow = Scenario { wait: Some(30), delay: Some(20), ..Scenario::new(11, 22) };
-    let client = client::run_curl(&standin, CHAT, &client::chat_stream(&model(slow, "exemplar")))?;
+    let client = client::run_curl(&standin, CHAT, &client::chat_stream(&slow.ours("exemplar").model()))?;
     let call = daemon.wait_for_one(client.pid)?;
     let expected = BTreeMap::from([("response_id".to_owned(), call.response_id.context("no id")?)]);
     for metric in ["duration", "time_to_first_chunk"] {
@@ -142,13 +130,17 @@ struct Load<'a> {
 impl<'a> Load<'a> {
     fn new(standin: &'a StandIn, proxy: &'a Proxy) -> Result<Self> {
         let slow = |scenario: Scenario| Scenario { wait: Some(30), delay: Some(20), ..scenario };
-        let failing = |status| model(Scenario { status: Some(status), ..Scenario::new(5, 6) }, "failing");
-        let mut no_usage = client::chat_stream(&model(slow(Scenario::new(70, 80)), "silent"));
+        let failing =
+            |status| Scenario { status: Some(status), ..Scenario::new(5, 6) }.ours("failing").model();
+        let mut no_usage = client::chat_stream(&slow(Scenario::new(70, 80)).ours("silent").model());
         no_usage["stream_options"] = Value::Null;
-        let cached = model(slow(Scenario::new(5000, 210).cached(4000).created(300)), "cached");
+        let cached = slow(Scenario::new(5000, 210).cached(4000).created(300)).ours("cached").model();
         let requests = vec![
-            (CHAT, client::chat(&model(Scenario::new(120, 45).cached(40), "plain"))),
-            (CHAT, client::chat_stream(&model(slow(Scenario::new(900, 310).reasoning(250)), "thinking"))),
+            (CHAT, client::chat(&Scenario::new(120, 45).cached(40).ours("plain").model())),
+            (
+                CHAT,
+                client::chat_stream(&slow(Scenario::new(900, 310).reasoning(250)).ours("thinking").model()),
+            ),
             (CHAT, no_usage),
             (CHAT, client::chat(&failing(429))),
             (CHAT, client::chat(&failing(500))),
@@ -156,24 +148,26 @@ impl<'a> Load<'a> {
             ("/v1/messages", client::messages(&failing(529), false)),
             (
                 "/v1/embeddings",
-                json!({"model": model(Scenario::new(33, 0), "embedding"), "input": client::PROMPT}),
+                json!({"model": Scenario::new(33, 0).ours("embedding").model(), "input": client::PROMPT}),
             ),
         ];
-        let paid = client::chat(&model(Scenario { cost: Some(1250), ..Scenario::new(1000, 100) }, "paid"));
-        let boxed = client::chat(&model(Scenario::new(77, 7), "boxed"));
+        let paid =
+            client::chat(&Scenario { cost: Some(1250), ..Scenario::new(1000, 100) }.ours("paid").model());
+        let boxed = client::chat(&Scenario::new(77, 7).ours("boxed").model());
         // A second in vain: time for the daemon to hook a libssl that it has never seen.
         let in_vain = ["--silent", "--retry", "1", "--retry-delay", "1", "--retry-connrefused"];
         let mut arguments: Vec<_> =
             in_vain.iter().chain(&["http://127.0.0.1:9/", "--next"]).map(|it| (*it).to_owned()).collect();
         arguments.extend(client::curl_arguments(&format!("{}{CHAT}", standin.url()), &boxed));
         let container = Bundle::new(&format!("prometheus-{}", process::id()), standin, &arguments)?;
-        let streams = model(slow(Scenario::new(17, 23)), "n");
+        let streams = slow(Scenario::new(17, 23)).ours("n").model();
         Ok(Self { standin, proxy, requests, paid, container, streams })
     }
 
     /// A client that asks again what has failed, word for word.
     fn stubborn(&self) -> Command {
-        let failing = client::chat(&model(Scenario { status: Some(503), ..Scenario::new(5, 6) }, "failing"));
+        let failing =
+            client::chat(&Scenario { status: Some(503), ..Scenario::new(5, 6) }.ours("failing").model());
         let mut command = client::curl(self.standin, CHAT, &failing);
         command.arg("--next");
         command.args(client::curl_arguments(&format!("{}{CHAT}", self.standin.url()), &failing));
@@ -196,7 +190,9 @@ impl<'a> Load<'a> {
             let mut served = client::command(standin, "/usr/bin/curl");
             served.args(client::curl_arguments(
                 &format!("{}{CHAT}", proxy.url()),
-                &client::chat_stream(&model(Scenario { delay: Some(5), ..Scenario::new(11, 12) }, "served")),
+                &client::chat_stream(
+                    &Scenario { delay: Some(5), ..Scenario::new(11, 12) }.ours("served").model(),
+                ),
             ));
             commands.push(served);
             commands.push(self.stubborn());

@@ -1,22 +1,18 @@
 //! Sessions: what a command and all that it starts have used, told apart by labels.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use llm_tracker_tests::{
     call::CallLine,
     child::Child,
     client,
-    daemon::{Daemon, SOON},
+    daemon::SOON,
+    ledger::{self, Ledger},
     machine,
     scenario::Scenario,
     standin::StandIn,
+    wait,
 };
 use serde_json::{Value, json};
 
@@ -34,13 +30,6 @@ fn in_session(socket: &Path, arguments: &[&str], command: &Command) -> Result<Co
 /// Where no daemon is.
 fn nowhere() -> &'static Path {
     Path::new("/nonexistent/api.sock")
-}
-
-/// What a command of `llm-tracker` says.
-fn ask(ledger: &Path, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(machine::daemon_binary()?);
-    command.args(arguments).arg("--ledger").arg(ledger);
-    Ok(Child::spawn(command, Duration::from_secs(30))?.wait()?.success()?.stdout)
 }
 
 fn shell(script: &str) -> Command {
@@ -75,12 +64,8 @@ fn signals_reach_the_command() -> Result<()> {
     for (signal, expected) in [(libc::SIGTERM, 3), (libc::SIGUSR1, 4), (libc::SIGINT, 5), (libc::SIGHUP, 6)] {
         let script = "trap 'exit 3' TERM; trap 'exit 4' USR1; trap 'exit 5' INT; trap 'exit 6' HUP; echo ready; \
                       while :; do sleep 0.05; done";
-        let mut child = Child::spawn(in_session(nowhere(), &[], &shell(script))?, Duration::from_secs(30))?;
-        let begun = Instant::now();
-        while child.stdout()?.is_empty() {
-            ensure!(child.is_running()? && begun.elapsed() < SOON, "the command does not begin");
-            thread::sleep(Duration::from_millis(10));
-        }
+        let child = Child::spawn(in_session(nowhere(), &[], &shell(script))?, Duration::from_secs(30))?;
+        wait::until("the command does not begin", SOON, || Ok((!child.stdout()?.is_empty()).then_some(())))?;
         child.signal(signal)?;
         assert_eq!(child.wait()?.status.code(), Some(expected));
     }
@@ -125,9 +110,8 @@ impl Account {
 }
 
 /// What the ledger says, by one dimension.
-fn report(ledger: &Path, by: &str, condition: &str) -> Result<BTreeMap<String, Account>> {
-    let answer = ask(ledger, &["report", "--json", "--by", by, "--where", condition])?;
-    let answer: Value = serde_json::from_str(&answer)?;
+fn report(ledger: &Ledger, by: &str, condition: &str) -> Result<BTreeMap<String, Account>> {
+    let answer = ledger.report(&["--by", by, "--where", condition])?;
     let groups = answer["groups"].as_array().cloned().unwrap_or_default();
     let named = |group: Value| (group["by"][by].as_str().unwrap_or_default().to_owned(), Account::of(&group));
     Ok(groups.into_iter().map(named).collect())
@@ -153,27 +137,13 @@ fn served(standin: &StandIn) -> BTreeMap<String, Account> {
     accounts
 }
 
-fn wait_until_stored(daemon: &Daemon, calls: usize) -> Result<()> {
-    let begun = Instant::now();
-    while daemon.metrics()?.sum("llm_tracker_ledger_stored_total", &[]) < calls as f64 {
-        ensure!(begun.elapsed() < SOON, "the calls are not stored: {}", daemon.losses());
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
-fn with_ledger(ledger: &Path) -> Result<Daemon> {
-    Daemon::start_with(&format!("[ledger]\nfile = {ledger:?}\n"), "info")
-}
-
 #[test]
 fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let ledger = folder.path().join("ledger.db");
-    let daemon = with_ledger(&ledger)?;
+    let ledger = Ledger::new()?;
+    let daemon = ledger.daemon()?;
     let harness = client::python(&standin, "harness.py", &["20"])?;
-    let said = folder.path().join("used.json");
+    let said = ledger.folder().join("used.json");
     let arguments = ["--session", "nightly", "--label", "agent_id=planner", "--json", "--output"];
     let exec =
         in_session(&daemon.api_socket(), &[&arguments[..], &[&said.to_string_lossy()]].concat(), &harness)?;
@@ -195,10 +165,10 @@ fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
     let planner = &report(&ledger, "label.agent_id", "session=nightly")?["planner"];
     assert_eq!(*planner, all);
 
-    let session = ask(&ledger, &["session", "nightly", "--json"])?;
+    let session = ledger.ask(&["session", "nightly", "--json"])?;
     let calls = serde_json::from_str::<Value>(&session)?["calls"].as_array().map(Vec::len);
     assert_eq!(calls, Some(all.calls as usize));
-    let session = ask(&ledger, &["session", "nightly"])?;
+    let session = ledger.ask(&["session", "nightly"])?;
     assert_eq!(session.lines().filter(|line| line.contains("get_weather")).count(), 21, "{session}");
     for (format, lines) in [
         ("open-strix", all.calls - all.errors),
@@ -208,7 +178,7 @@ fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
         ("kit", all.calls + 40 + 8),
         ("otel-json", all.calls),
     ] {
-        let exported = ask(&ledger, &["export", "--format", format, "--where", "session=nightly"])?;
+        let exported = ledger.ask(&["export", "--format", format, "--where", "session=nightly"])?;
         let values: Vec<Value> = exported.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         assert_eq!(values.len() as u64, lines, "{format}: {exported}");
     }
@@ -219,11 +189,10 @@ fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
 #[test]
 fn a_session_within_another_counts_for_both() -> Result<()> {
     let standin = StandIn::start()?;
-    let folder = tempfile::tempdir()?;
-    let ledger = folder.path().join("ledger.db");
-    let mut daemon = with_ledger(&ledger)?;
+    let ledger = Ledger::new()?;
+    let mut daemon = ledger.daemon()?;
     let chat =
-        |tag: &str| client::curl(&standin, CHAT, &client::chat(&Scenario::new(10, 5).tag(tag).model()));
+        |tag: &str| client::curl(&standin, CHAT, &client::chat(&Scenario::new(10, 5).ours(tag).model()));
     let socket = daemon.api_socket();
     let inner = in_session(&socket, &["--session", "point", "--label", "data_id=1"], &chat("inner"))?;
     let run = |session: &str, label: &str, command: &Command| -> Result<String> {
@@ -238,10 +207,11 @@ fn a_session_within_another_counts_for_both() -> Result<()> {
     assert!(said.contains("The session outer:") && said.contains("turns: 1, of 1.0 calls each"), "{said}");
     run("outer2", "combo_id=b", &chat("other"))?;
     Child::spawn(chat("none"), client::LIMIT)?.wait()?.success()?;
-    let calls = daemon.wait_for(13, |call| call.process.name.as_deref() == Some("curl"))?;
-    wait_until_stored(&daemon, 13)?;
+    let calls = daemon.wait_for(13, CallLine::is_of_this_run)?;
+    let ours = ledger::of_this_run();
+    ledger.wait_for(&daemon, 13, &ours)?;
 
-    let sessions = report(&ledger, "session", "role=client")?;
+    let sessions = report(&ledger, "session", &ours)?;
     let calls_of = |name: &str| sessions.get(name).map_or(0, |account| account.calls);
     assert_eq!(["outer/point", "outer", "outer2", ""].map(calls_of), [10, 1, 1, 1], "{calls:?}");
     assert_eq!(report(&ledger, "role", "session=outer")?["client"].calls, 11);
