@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -368,13 +368,20 @@ pub fn resident() -> Result<Child> {
     Ok(child)
 }
 
-/// A free port of 127.0.0.1, which nobody else asks for in the next moment.
+/// A free port of 127.0.0.1, for a server. Nobody else is given it in the next minute: a connection to it has just
+/// been closed from this side, which a server that sets `SO_REUSEADDR` may ignore (tcp(7)), as nearly all do, while
+/// the kernel hands out other ports first to those who do not mind which.
 ///
 /// # Errors
 ///
 /// Where there is none.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let client = TcpStream::connect(address)?;
+    drop(listener.accept()?);
+    drop(client);
+    Ok(address)
 }
 
 fn calls(file: &Path, wanted: impl Fn(&CallLine) -> bool) -> Result<Vec<CallLine>> {

@@ -16,6 +16,7 @@ use llm_tracker_tests::{
     containerd::{Containerd, IMAGE},
     daemon::{Daemon, SOON},
     engine::Engine,
+    machine::Exclusive,
     scenario::Scenario,
     standin::StandIn,
 };
@@ -31,7 +32,8 @@ struct Host {
 }
 
 impl Host {
-    fn start(socket: &str, filters: &str) -> Result<Self> {
+    /// The machine is taken before the runtime is started, whose programs use TLS themselves.
+    fn start(machine: Exclusive, socket: &str, filters: &str) -> Result<Self> {
         let standin = StandIn::start()?;
         let config = format!(
             "[attribution]\n\
@@ -42,7 +44,7 @@ impl Host {
                        {{from = \"container_label:team\", name = \"team\"}}]\n\
              {filters}"
         );
-        let daemon = Daemon::start_with(&config, "info")?;
+        let daemon = Daemon::start_alone(machine, &config, "info")?;
         let bundle = Bundle::new("unused", &standin, &[])?;
         copy_program(&bundle.root(), Path::new("/usr/bin/sleep"))?;
         Ok(Self { standin, daemon, bundle })
@@ -50,8 +52,12 @@ impl Host {
 
     /// With a containerd.
     fn with_containerd() -> Result<(Self, Containerd)> {
+        let machine = Exclusive::take()?;
         let containerd = Containerd::start()?;
-        Ok((Self::start(&format!("containerd://{}", containerd.socket().display()), "")?, containerd))
+        Ok((
+            Self::start(machine, &format!("containerd://{}", containerd.socket().display()), "")?,
+            containerd,
+        ))
     }
 
     /// A command that makes two calls: the first gives the daemon a moment with a libssl that it has never
@@ -108,12 +114,12 @@ fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
 
 #[test]
 fn a_container_of_docker_has_its_name_image_and_labels() -> Result<()> {
-    named_by_its_engine(&Engine::docker()?, "docker")
+    named_by_its_engine(Engine::docker, "docker")
 }
 
 #[test]
 fn a_container_of_podman_has_its_name_image_and_labels() -> Result<()> {
-    named_by_its_engine(&Engine::podman()?, "podman")
+    named_by_its_engine(Engine::podman, "podman")
 }
 
 /// Where the daemon asks an engine.
@@ -122,8 +128,10 @@ fn address(engine: &Engine) -> String {
 }
 
 /// One call is made beside another container of the same image, so that neither has the other's name.
-fn named_by_its_engine(engine: &Engine, runtime: &str) -> Result<()> {
-    let mut host = Host::start(&address(engine), "")?;
+fn named_by_its_engine(start: impl FnOnce() -> Result<Engine>, runtime: &str) -> Result<()> {
+    let machine = Exclusive::take()?;
+    let engine = start()?;
+    let mut host = Host::start(machine, &address(&engine), "")?;
     engine.import(&host.bundle.root(), IMAGE)?;
     let options = ["--label", "team=red", "--label", "tier=front", "--label", "other=x"];
     let (model, other) =
@@ -154,8 +162,9 @@ fn named_by_its_engine(engine: &Engine, runtime: &str) -> Result<()> {
 #[test]
 fn ignored_by_the_name_of_its_container() -> Result<()> {
     let filter = "[[filter]]\naction = \"ignore\"\ncontainer = \"quiet*\"\n";
+    let machine = Exclusive::take()?;
     let engine = Engine::docker()?;
-    let mut host = Host::start(&address(&engine), filter)?;
+    let mut host = Host::start(machine, &address(&engine), filter)?;
     engine.import(&host.bundle.root(), IMAGE)?;
     let (quiet, loud) = (Scenario::new(3, 4).tag("quiet").model(), Scenario::new(5, 6).tag("loud").model());
     let id = engine.run("quiet-1", &[], IMAGE, &host.command(&quiet))?;
@@ -176,9 +185,9 @@ fn ignored_by_the_name_of_its_container() -> Result<()> {
     let is_its = |call: &CallLine| call.container.as_ref().is_some_and(|container| container.id == id);
     assert_eq!(host.daemon.calls(is_its)?.len(), 0);
     ensure!(!host.daemon.metrics()?.text.contains(&quiet), "it is in the metrics");
-    host.daemon.stop()?;
+    let machine = host.daemon.stop()?.into_exclusive();
 
-    let mut host = Host::start("docker:///nowhere.sock", filter)?;
+    let mut host = Host::start(machine, "docker:///nowhere.sock", filter)?;
     engine.import(&host.bundle.root(), IMAGE)?;
     engine.run("quiet-2", &[], IMAGE, &host.command(&quiet))?;
     let container = host.call(&quiet)?.container.context("no container")?;

@@ -14,12 +14,13 @@ use llm_tracker_tests::{
     child::{Child, Finished},
     client::{self, LIMIT},
     compare::{all_exact, exact_or_missing},
-    daemon::{Daemon, free_address, resident},
+    daemon::{Daemon, SOON, free_address, resident},
     machine::{self, Exclusive},
     metrics,
     probes::changed_bytes,
     scenario::Scenario,
     standin::StandIn,
+    wait,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -112,14 +113,16 @@ fn metrics_tell_what_the_events_tell() -> Result<()> {
 fn an_event_is_written_within_a_second() -> Result<()> {
     let standin = StandIn::start()?;
     let daemon = Daemon::start()?;
-    let curl = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(1, 2).model()))?;
-    let ended = Instant::now();
-    while daemon.calls(|call| call.process.pid == curl.pid)?.is_empty() {
-        ensure!(ended.elapsed() < Duration::from_secs(10), "no event");
-        thread::sleep(Duration::from_millis(10));
+    // The quickest of some: the machine may be busy with something else for a moment.
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let curl = client::run_curl(&standin, CHAT, &client::chat(&Scenario::new(1, 2).model()))?;
+        let ended = Instant::now();
+        let event = || Ok((!daemon.calls(|call| call.process.pid == curl.pid)?.is_empty()).then_some(()));
+        wait::until("no event", SOON, event)?;
+        quickest = quickest.min(ended.elapsed());
     }
-    // Twice what is promised, for a machine that is busy with something else.
-    ensure!(ended.elapsed() < Duration::from_secs(2), "it took {:?}", ended.elapsed());
+    ensure!(quickest < Duration::from_secs(1), "it took {quickest:?}");
     daemon.stop()?;
     Ok(())
 }
@@ -251,16 +254,14 @@ fn a_user_who_is_not_root() -> Result<()> {
 
 #[test]
 fn doctor_lists_what_is_hooked() -> Result<()> {
+    let _exclusive = Exclusive::take()?;
     let standin = StandIn::start()?;
-    let model = Scenario { wait: Some(3000), ..Scenario::new(1, 2) }.model();
-    let client = Child::spawn(client::python(&standin, "reuse.py", &["1", &model])?, LIMIT)?;
-    while standin.served().is_empty() {
-        thread::sleep(Duration::from_millis(20));
-    }
+    let slow = Scenario { chunks: Some(600), delay: Some(100), ..Scenario::new(1, 2) };
+    let _client = Child::spawn(client::curl(&standin, CHAT, &client::chat_stream(&slow.model())), LIMIT)?;
+    wait::until("it does not call", LIMIT, || Ok((!standin.served().is_empty()).then_some(())))?;
     let doctor = run(&["doctor"])?.success()?;
     let line = doctor.stdout.lines().find(|line| line.contains("libssl.so"));
     ensure!(line.is_some(), "no libssl in: {}", doctor.stdout);
-    client.wait()?.success()?;
     Ok(())
 }
 

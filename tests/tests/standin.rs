@@ -11,12 +11,17 @@ use llm_tracker_tests::{
     child::Child,
     client::{self, LIMIT},
     container::Bundle,
-    machine,
+    machine::{self, Exclusive},
     proxy::Proxy,
     scenario::Scenario,
     standin::{COMPLETION_MARKER, StandIn},
 };
 use serde_json::Value;
+
+/// A stand-in, and the machine: its clients are none that another test's daemon expects.
+fn start() -> Result<(Exclusive, StandIn)> {
+    Ok((Exclusive::take()?, StandIn::start()?))
+}
 
 /// What a Python client says its SDK understood.
 fn understood(output: &str) -> Result<(u64, Option<u64>)> {
@@ -26,7 +31,7 @@ fn understood(output: &str) -> Result<(u64, Option<u64>)> {
 
 #[test]
 fn every_sdk_understands_the_numbers() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let mut number = 100;
     let mut check = |script: &str, operation: &str, rest: &[&str]| -> Result<()> {
         number += 1;
@@ -64,7 +69,7 @@ fn every_sdk_understands_the_numbers() -> Result<()> {
 
 #[test]
 fn every_library_understands_the_numbers() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     for library in ["requests", "httpx", "httpx-async", "aiohttp"] {
         for rest in [&[][..], &["stream"]] {
             let mut scenario = Scenario::new(12, 34);
@@ -81,7 +86,7 @@ fn every_library_understands_the_numbers() -> Result<()> {
 
 #[test]
 fn curl_and_openssl_get_an_answer() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let body = client::chat_stream(&Scenario::new(1, 2).model());
     for output in [
         client::run_curl(&standin, "/v1/chat/completions", &body)?.stdout,
@@ -97,7 +102,7 @@ fn curl_and_openssl_get_an_answer() -> Result<()> {
 
 #[test]
 fn a_stream_is_spread_over_time_and_can_be_cut() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let scenario = Scenario { chunks: Some(4), delay: Some(50), wait: Some(100), ..Scenario::new(1, 2) };
     let begun = Instant::now();
     client::run_curl(&standin, "/v1/chat/completions", &client::chat_stream(&scenario.model()))?;
@@ -115,7 +120,7 @@ fn a_stream_is_spread_over_time_and_can_be_cut() -> Result<()> {
 
 #[test]
 fn errors_and_sizes_are_as_asked() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     for (path, body) in [
         (
             "/v1/chat/completions",
@@ -139,7 +144,7 @@ fn errors_and_sizes_are_as_asked() -> Result<()> {
 
 #[test]
 fn one_connection_serves_many_requests() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let model = Scenario::new(1, 2).tag("reuse").model();
     client::run_python(&standin, "reuse.py", &["50", &model])?;
     assert_eq!((standin.connections(), standin.served().len()), (1, 50));
@@ -148,7 +153,7 @@ fn one_connection_serves_many_requests() -> Result<()> {
 
 #[test]
 fn many_streams_run_at_once() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let model = Scenario { delay: Some(20), ..Scenario::new(1, 2) }.tag("n").model();
     let finished = client::run_python(&standin, "streams.py", &["50", &model])?;
     let line: Value = serde_json::from_str(&finished.stdout)?;
@@ -158,7 +163,7 @@ fn many_streams_run_at_once() -> Result<()> {
 
 #[test]
 fn streams_stay_open() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let model = Scenario { chunks: Some(100), delay: Some(500), ..Scenario::new(1, 2) }.model();
     let mut client = Child::spawn(client::python(&standin, "open_streams.py", &["60", &model])?, LIMIT)?;
     while !client.stdout()?.contains("open 60") {
@@ -171,7 +176,7 @@ fn streams_stay_open() -> Result<()> {
 
 #[test]
 fn forked_processes_have_equal_ssl_pointers() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let model = Scenario::new(1, 2).tag("fork").model();
     for how in ["equal", "shared"] {
         let finished = client::run_python(&standin, "fork.py", &[how, &model])?;
@@ -188,7 +193,7 @@ fn forked_processes_have_equal_ssl_pointers() -> Result<()> {
 
 #[test]
 fn nginx_ends_tls_in_front_of_it() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let proxy = Proxy::start(&standin)?;
     let mut curl = client::command(&standin, "/usr/bin/curl");
     let body = client::chat_stream(&Scenario::new(1, 2).model());
@@ -205,7 +210,7 @@ fn a_container_makes_a_call() -> Result<()> {
         eprintln!("not root: containers of the host's network need it");
         return Ok(());
     }
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let body = client::chat(&Scenario::new(1, 2).model());
     let url = format!("{}/v1/chat/completions", standin.url());
     let id = format!("standin-{}", std::process::id());
@@ -217,7 +222,7 @@ fn a_container_makes_a_call() -> Result<()> {
 
 #[test]
 fn clients_may_come_beside_each_other() -> Result<()> {
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let body = client::chat(&Scenario::new(1, 2).model());
     thread::scope(|scope| {
         let runs: Vec<_> = (0..4)
@@ -242,7 +247,7 @@ fn clients_believe_in_the_providers_real_names() -> Result<()> {
         eprintln!("not root: a mount namespace needs it");
         return Ok(());
     }
-    let standin = StandIn::start()?;
+    let (_machine, standin) = start()?;
     let model = Scenario::new(1, 2).model();
     let curl =
         client::curl_by_real_name(&standin, "api.openai.com", "/v1/chat/completions", &client::chat(&model));

@@ -7,20 +7,21 @@ use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
     child::{self, Child},
     client,
-    daemon::Daemon,
+    daemon::{Daemon, SOON},
     machine, metrics,
     scenario::Scenario,
     standin::StandIn,
     terminal::Terminal,
+    wait,
 };
 use serde_json::Value;
 
 const CHAT: &str = "/v1/chat/completions";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A stream that goes on for some seconds.
-fn stream(standin: &StandIn, tag: &str) -> Result<Child> {
-    let slow = Scenario { chunks: Some(60), delay: Some(150), ..Scenario::new(1000, 80).tag(tag) };
+/// A stream that goes on for some seconds, of so many pieces.
+fn stream(standin: &StandIn, tag: &str, chunks: u32) -> Result<Child> {
+    let slow = Scenario { chunks: Some(chunks), delay: Some(150), ..Scenario::new(1000, 80).tag(tag) };
     Child::spawn(client::curl(standin, CHAT, &client::chat_stream(&slow.model())), LIMIT)
 }
 
@@ -56,7 +57,7 @@ fn a_stream_in_flight_is_seen_in_a_terminal() -> Result<()> {
     let standin = StandIn::start()?;
     let daemon = Daemon::start()?;
     let socket = daemon.api_socket();
-    let curl = stream(&standin, "seen")?;
+    let curl = stream(&standin, "seen", 100)?;
     let terminal = Terminal::open((80, 24), &script(&socket, "")?)?;
 
     let is_streaming = |line: &str| {
@@ -134,18 +135,18 @@ fn the_page_shows_it_and_names_stay_text() -> Result<()> {
     let evil = Scenario::new(7, 9).tag(EVIL).model();
     let made = client::run_curl(&standin, CHAT, &client::chat(&evil))?;
     daemon.wait_for_one(made.pid)?;
-    let curl = stream(&standin, "page")?;
+    let curl = stream(&standin, "page", 400)?;
 
     let address = daemon.metrics_address();
-    let in_flight = || -> Result<bool> {
-        let (_, live) = metrics::get(address, "/api/v1/live")?;
-        Ok(serde_json::from_str::<Value>(&live)?["totals"]["in_flight"] == 1)
-    };
-    while !in_flight()? {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait::until("it is not in flight", SOON, || {
+        let live: Value = serde_json::from_str(&metrics::get(address, "/api/v1/live")?.1)?;
+        let flights = live["in_flight"].as_array().context("no calls")?;
+        Ok(flights.iter().any(|flight| flight["pid"] == curl.pid()).then_some(()))
+    })?;
     let page = document(&address.to_string())?;
-    assert!(page.contains("<dd id=\"in_flight\">1</dd>"), "{page}");
+    let (_, shown) = page.split_once("<dd id=\"in_flight\">").context("no number of calls")?;
+    let (shown, _) = shown.split_once('<').context("no end")?;
+    assert!(shown.parse::<u32>()? >= 1, "{page}");
     assert!(page.contains(&format!("<td>curl ({})</td>", curl.pid())), "{page}");
     assert!(page.contains("Tokens by the minute") && page.matches("<rect").count() == 60, "{page}");
     assert!(page.contains("&lt;img src=x onerror") && !page.contains("<img"), "{page}");

@@ -165,13 +165,14 @@ fn times_are_those_of_the_wire() -> Result<()> {
     let standin = StandIn::start()?;
     let mut daemon = Daemon::start()?;
     let scenario = Scenario { wait: Some(300), delay: Some(200), chunks: Some(3), ..Scenario::new(5, 6) };
-    let before = std::time::SystemTime::now();
+    let (before, begun) = (std::time::SystemTime::now(), std::time::Instant::now());
     let curl = client::run_curl(&standin, CHAT, &client::chat_stream(&scenario.model()))?;
+    let lasted = begun.elapsed().as_secs_f64();
     let call = daemon.wait_for_one(curl.pid)?;
     // Content comes with the second event; five more follow it.
     let first = call.time_to_first_token_seconds.context("no time to the first token")?;
-    assert!((0.5..1.5).contains(&first), "{first}");
-    assert!((1.3..4.0).contains(&call.duration_seconds), "{}", call.duration_seconds);
+    assert!((0.5..lasted).contains(&first), "{first} of {lasted}");
+    assert!((1.3..lasted).contains(&call.duration_seconds), "{} of {lasted}", call.duration_seconds);
     assert!(call.duration_seconds - first > 0.7, "{first} of {}", call.duration_seconds);
     let day = before.duration_since(std::time::UNIX_EPOCH)?.as_secs() / 86_400;
     let today = date_of(day)?;
