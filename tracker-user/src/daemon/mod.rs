@@ -8,6 +8,7 @@ mod files;
 mod filtering;
 mod kernel;
 mod lifecycle;
+mod over;
 mod pipeline;
 mod proof;
 mod reload;
