@@ -331,8 +331,8 @@ impl Attribution {
         self.remember(pid, Some((snapshot.start, snapshot.image)), origin, cgroup_id, None);
     }
 
-    /// The session of a process, read once for each program: some write over their environment, to have room
-    /// for a longer name.
+    /// The session of a process, as it was when its program was first seen: some write over their environment, to
+    /// have room for a longer name.
     fn session(&mut self, pid: u32, snapshot: &Snapshot) -> Option<Session> {
         if let Some(Entry { start, image, origin, .. }) = self.entries.get(&pid)
             && (*start, *image) == (Some(snapshot.start), snapshot.image)
@@ -340,10 +340,8 @@ impl Attribution {
         {
             return origin.session.clone();
         }
-        let read = || procfs::session(&self.config.proc_root, pid, snapshot.start);
-        let said = snapshot.said.clone().unwrap_or_else(read);
-        self.counters.sessions_refused += u64::from(said.refused);
-        said.session
+        self.counters.sessions_refused += u64::from(snapshot.said.refused);
+        snapshot.said.session.clone()
     }
 
     fn insert_gone(&mut self, pid: u32, origin: Arc<Origin>, cgroup_id: u64) {

@@ -31,8 +31,8 @@ pub(super) struct Snapshot {
     pub(super) session: Option<u32>,
     /// `/proc/PID/cgroup`, unparsed.
     pub(super) cgroup: Option<String>,
-    /// What its environment says, where that was read with the rest.
-    pub(super) said: Option<Said>,
+    /// What its environment says.
+    pub(super) said: Said,
 }
 
 /// What a process runs, and whose child it is.
@@ -96,10 +96,10 @@ pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
         login_uid: audit(&dir.join("loginuid")),
         session: audit(&dir.join("sessionid")),
         cgroup: read(&dir.join("cgroup")).ok(),
-        said: None,
+        said: said(&dir.join("environ")).unwrap_or_default(),
     };
     // Had the pid changed hands in between, the files would tell of two processes.
-    (start_time(&read(&dir.join("stat")).ok()?)? == start).then_some(snapshot)
+    is_there(proc_root, pid, start).then_some(snapshot)
 }
 
 /// Reads what a process runs; `None` where it is gone.
@@ -117,15 +117,7 @@ pub(super) fn program(proc_root: &Path, pid: u32) -> Option<Program> {
             .map(str::to_owned)
             .collect(),
     };
-    (start_time(&read(&dir.join("stat")).ok()?)? == program.start).then_some(program)
-}
-
-/// Reads what the environment says that a process was started with; nothing where it is another process by
-/// now than the one that began at `start`.
-pub(super) fn session(proc_root: &Path, pid: u32, start: StartTime) -> Said {
-    let environ = proc_root.join(pid.to_string()).join("environ");
-    let said = File::open(environ).and_then(|file| session::read(BufReader::new(file)));
-    said.ok().filter(|_| is_there(proc_root, pid, start)).unwrap_or_default()
+    is_there(proc_root, pid, program.start).then_some(program)
 }
 
 /// Whether that process still has its id.
@@ -142,6 +134,11 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What an environment says; an error also where it is not ours to read.
+fn said(environ: &Path) -> io::Result<Said> {
+    session::read(BufReader::new(File::open(environ)?))
 }
 
 /// A number that the login set (pam_loginuid(8)); absent where nobody logged in and where the kernel has

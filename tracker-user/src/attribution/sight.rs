@@ -18,9 +18,7 @@ impl Sight {
     /// Reads a process from `proc_root`; `None` where it is gone.
     #[must_use]
     pub fn of(proc_root: &Path, pid: u32) -> Option<Self> {
-        let mut snapshot = procfs::snapshot(proc_root, pid)?;
-        snapshot.said = Some(procfs::session(proc_root, pid, snapshot.start));
-        Some(Self { pid, snapshot })
+        procfs::snapshot(proc_root, pid).map(|snapshot| Self { pid, snapshot })
     }
 
     /// Of which process it is.
