@@ -41,7 +41,10 @@ async fn a_collector_that_hangs_costs_spans_and_no_time() {
 
 #[tokio::test]
 async fn a_collector_that_is_not_there_costs_spans_and_no_time() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Bound and not listening, so that nobody else has it either.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
     for protocol in ["http/protobuf", "grpc"] {
         let (sink, prometheus) = start(&format!("protocol = \"{protocol}\""), &address);
         nobody_takes(&sink).await;
