@@ -41,6 +41,7 @@ mod places;
 pub mod pricing;
 pub mod privileges;
 pub mod provider;
+mod random;
 mod recent;
 pub mod record;
 pub mod report;

@@ -20,6 +20,7 @@ use clap::Args;
 use crate::{
     attribution::{Session, SessionError},
     config::Config,
+    random,
     report::Used,
 };
 
@@ -123,9 +124,7 @@ fn say(args: &ExecArgs, config: &Config, session: &str, begun: jiff::Timestamp) 
 
 /// A name that no other run has.
 fn name_for(program: &OsString) -> Result<String> {
-    let mut number = [0; 4];
-    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())
-        .context("the machine has no random numbers")?;
+    let number = random::bytes().context("the machine has no random numbers")?;
     let file = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
     let clean = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let file: String = file.chars().take(64).map(clean).collect();

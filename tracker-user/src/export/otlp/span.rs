@@ -1,7 +1,6 @@
 //! A call as a span.
 
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind, status::StatusCode};
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::attributes::Attributes;
 use crate::{
@@ -9,6 +8,7 @@ use crate::{
     export::Record,
     pricing::{CostSource, Usd},
     provider::Call,
+    random,
     stream::Role,
 };
 
@@ -48,8 +48,8 @@ pub(super) fn span(record: &Record) -> Span {
     };
     let model = call.model.as_deref().or(call.response_model.as_deref());
     Span {
-        trace_id: random::<16>(),
-        span_id: random::<8>(),
+        trace_id: id::<16>(),
+        span_id: id::<8>(),
         name: model.map_or_else(|| call.operation.to_owned(), |model| format!("{} {model}", call.operation)),
         kind: kind.into(),
         start_time_unix_nano: record.started(),
@@ -156,15 +156,15 @@ fn of_container(container: &Container, attributes: &mut Attributes) {
 }
 
 /// Bytes that nobody else has: the only one that is not allowed is that all are zero.
-pub(super) fn random<const BYTES: usize>() -> Vec<u8> {
-    let mut bytes = vec![0; BYTES];
-    while bytes.iter().all(|byte| *byte == 0) {
-        // So few are there at once, or not at all where a sandbox forbids it.
-        if getrandom(&mut bytes, GetRandomFlags::empty()).is_err() {
-            bytes.fill(1);
+fn id<const BYTES: usize>() -> Vec<u8> {
+    loop {
+        match random::bytes::<BYTES>() {
+            Ok(bytes) if bytes != [0; BYTES] => return bytes.to_vec(),
+            Ok(_) => {}
+            // A sandbox forbids it.
+            Err(_) => return vec![1; BYTES],
         }
     }
-    bytes
 }
 
 /// What is exported of a call, in JSON.

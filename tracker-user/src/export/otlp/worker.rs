@@ -21,10 +21,9 @@ use tokio::{
 
 use super::{
     Loss, Stats, metrics, scope,
-    span::random,
     transport::{Client, Failure},
 };
-use crate::export::PrometheusSink;
+use crate::{export::PrometheusSink, random};
 
 /// For so long a batch is sent again and again.
 const TRY_FOR: Duration = Duration::from_secs(300);
@@ -235,6 +234,6 @@ async fn out_of_time(mut stop: watch::Receiver<Option<Instant>>) {
 
 /// Between half of it and all of it, so that a fleet does not come back all at once.
 fn jittered(pause: Duration) -> Duration {
-    let [byte] = random::<1>()[..] else { return pause };
+    let Ok([byte]) = random::bytes() else { return pause };
     pause.mul_f64(0.5 + f64::from(byte) / 512.0)
 }
