@@ -1,9 +1,14 @@
-//! Numbers, durations and sizes as people read and write them.
+//! Numbers, moments, durations and sizes as people read and write them.
 
 use std::{fmt, time::Duration};
 
-use jiff::{Span, SpanRelativeTo};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// A moment, by nanoseconds since the Unix epoch; the epoch itself where our calendar has no such moment.
+pub(crate) fn moment(unix_nanos: impl Into<i128>) -> Timestamp {
+    Timestamp::from_nanosecond(unix_nanos.into()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
 
 /// `1,234,567`
 #[must_use]

@@ -21,7 +21,10 @@ use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 use super::{Calls, Report};
 #[cfg(doc)]
 use crate::ledger::Ledger;
-use crate::ledger::{Answer, Condition, Dimension, Span, StoredCall};
+use crate::{
+    human::moment,
+    ledger::{Answer, Condition, Dimension, Span, StoredCall},
+};
 
 /// How long an answer may take, beside what the daemon was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
@@ -181,10 +184,10 @@ impl Client {
 }
 
 fn which(span: Span, conditions: &[Condition]) -> Vec<(&'static str, String)> {
-    let mut parameters = vec![("since", super::rfc3339(span.from))];
+    let mut parameters = vec![("since", moment(span.from).to_string())];
     // Open at its end: until now.
     if span.until != i64::MAX {
-        parameters.push(("until", super::rfc3339(span.until)));
+        parameters.push(("until", moment(span.until).to_string()));
     }
     parameters.extend(conditions.iter().map(|condition| ("where", condition.to_string())));
     parameters

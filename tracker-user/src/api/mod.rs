@@ -153,10 +153,8 @@ impl Api {
         let route = ROUTES.iter().find(|route| route.path == path).ok_or_else(Problem::not_found)?;
         let query = Query::parse(request.uri().query(), route.parameters)?;
         if route.endpoint == Endpoint::Description {
-            let mut response = whole(Bytes::from_static(OPENAPI.as_bytes()));
             // RFC 9512.
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-            return Ok(response);
+            return Ok(response("application/yaml", Either::Left(Full::from(OPENAPI))));
         }
         let viewer = peer.viewer(&self.access).await?;
         match route.endpoint {
@@ -243,10 +241,6 @@ impl Api {
     }
 }
 
-fn rfc3339(nanos: i64) -> String {
-    jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default().to_string()
-}
-
 /// What `since` and `until` say; the last day by default.
 fn span(query: &Query) -> Result<Span, Problem> {
     let now = jiff::Timestamp::now();
@@ -288,19 +282,21 @@ fn to_json(answer: &impl Serialize) -> Result<Vec<u8>, Problem> {
 
 /// An answer that comes bit by bit. It ends its connection: nobody asks for more behind it.
 fn event_stream(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(stream::EVENT_STREAM));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let mut response = response(stream::EVENT_STREAM, body);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// An answer that is there.
-fn whole(body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body)));
+fn whole(json: Bytes) -> Response<Body> {
+    response("application/json", Either::Left(Full::new(json)))
+}
+
+/// What is answered, here or by the server of all this: true now, and not for a cache.
+pub(crate) fn response(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -2,14 +2,11 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use hyper::{
-    Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use http_body_util::{Either, Full};
+use hyper::{Response, StatusCode};
 use serde_json::json;
 
-use super::Body;
+use super::{Body, response};
 
 /// The media type of an error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -58,9 +55,8 @@ impl Problem {
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
-        let mut response = super::whole(Bytes::from(body.to_string()));
+        let mut response = response(PROBLEM_JSON, Either::Left(Full::from(body.to_string())));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }
 }
@@ -68,6 +64,7 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use hyper::header::CONTENT_TYPE;
     use serde_json::Value;
 
     use super::*;

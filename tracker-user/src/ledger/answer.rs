@@ -10,6 +10,7 @@ use super::{
     query::{Report, Span},
     sums::Sums,
 };
+use crate::human::moment;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +121,6 @@ impl Answer {
     /// What is said about calls told apart by `by`.
     #[must_use]
     pub fn new(by: &[Dimension], report: &Report) -> Self {
-        let at = |nanos: i64| Timestamp::from_nanosecond(nanos.into()).unwrap_or(Timestamp::UNIX_EPOCH);
         let Report { span, total, groups } = report;
         let names: Vec<String> = by.iter().map(ToString::to_string).collect();
         let groups = groups.iter().map(|group| AnswerGroup {
@@ -128,8 +128,8 @@ impl Answer {
             totals: Totals::from(&group.sums),
         });
         Self {
-            since: at(span.from),
-            until: (span.until < i64::MAX).then(|| at(span.until)),
+            since: moment(span.from),
+            until: (span.until < i64::MAX).then(|| moment(span.until)),
             total: Totals::from(total),
             groups: groups.collect(),
             by: names,

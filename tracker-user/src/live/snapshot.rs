@@ -11,7 +11,9 @@ use super::{
     groups::{Key, MINUTE, MINUTES, OTHER},
     model, session,
 };
-use crate::{attribution::Origin, pricing::Usd, provider::UsageSource, record::Record, stream::Role};
+use crate::{
+    attribution::Origin, human::moment, pricing::Usd, provider::UsageSource, record::Record, stream::Role,
+};
 
 /// The minutes of which rates are made, the present one included.
 const RECENT: u64 = 5;
@@ -308,9 +310,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add_flight(&mut self, flight: &Flight) {
-        self.in_flight += 1;
-        if let Some(rate) = flight.rate() {
+    fn add_flights(&mut self, flights: u64, rate: Option<f64>) {
+        self.in_flight += flights;
+        if let Some(rate) = rate {
             *self.output_tokens_per_second.get_or_insert_default() += rate;
         }
     }
@@ -321,10 +323,7 @@ impl Totals {
     }
 
     fn join(&mut self, other: &Self) {
-        self.in_flight += other.in_flight;
-        if let Some(rate) = other.output_tokens_per_second {
-            *self.output_tokens_per_second.get_or_insert_default() += rate;
-        }
+        self.add_flights(other.in_flight, other.output_tokens_per_second);
         self.add(&other.recent, &other.hour);
     }
 }
@@ -410,10 +409,11 @@ pub(super) fn take(state: &State, now: u64, visible: &dyn Fn(&Owner) -> bool) ->
         if flight.role == Role::Server {
             continue;
         }
-        totals.add_flight(flight);
+        let rate = flight.rate();
+        totals.add_flights(1, rate);
         let key = Key::of(flight.provider, flight.model.as_ref(), &flight.origin);
         for (by, rows) in &mut rows {
-            rows.entry(key.name(*by).cloned()).or_default().add_flight(flight);
+            rows.entry(key.name(*by).cloned()).or_default().add_flights(1, rate);
         }
     }
     in_flight.sort_by(|(a, one), (b, other)| (a, one.caller.pid).cmp(&(b, other.caller.pid)));
@@ -421,8 +421,8 @@ pub(super) fn take(state: &State, now: u64, visible: &dyn Fn(&Owner) -> bool) ->
     let watched = seconds(now.saturating_sub(state.since));
     let window = (RECENT - 1) as f64 * 60.0 + seconds(now % MINUTE);
     Snapshot {
-        at: rfc3339(now),
-        since: rfc3339(state.since),
+        at: shown(now),
+        since: shown(state.since),
         window_seconds: window.min(watched),
         totals,
         in_flight: in_flight.into_iter().map(|(_, flight)| flight).collect(),
@@ -434,7 +434,7 @@ pub(super) fn take(state: &State, now: u64, visible: &dyn Fn(&Owner) -> bool) ->
         by: rows.into_iter().map(|(by, rows)| (by, table(rows))).collect(),
         minutes: (first..)
             .zip(minutes)
-            .map(|(number, sums)| Minute { start: rfc3339(number.saturating_mul(MINUTE)), sums })
+            .map(|(number, sums)| Minute { start: shown(number.saturating_mul(MINUTE)), sums })
             .collect(),
     }
 }
@@ -456,7 +456,7 @@ fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-fn rfc3339(unix_nanos: u64) -> String {
-    let at = jiff::Timestamp::from_nanosecond(unix_nanos.into());
-    at.map(|at| format!("{at:.3}")).unwrap_or_default()
+/// RFC 3339, as far as it matters to people.
+fn shown(unix_nanos: u64) -> String {
+    format!("{:.3}", moment(unix_nanos))
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::source::Source;
 use crate::{
     hint,
-    human::count,
+    human::{count, moment},
     ledger::{Condition, Question, Span},
 };
 
@@ -15,7 +15,7 @@ const LISTED: usize = 10;
 /// A question to which the answer is empty.
 pub(super) fn why(source: &mut Source, question: &Question) -> Result<String> {
     let Question { span, conditions, .. } = question;
-    let since = jiff::Timestamp::from_nanosecond(span.from.into()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let since = moment(span.from);
     let mut ask = |by: Option<&Condition>, conditions: &[Condition]| {
         let by = by.map(Condition::dimension).into_iter().cloned().collect();
         source.report(&Question { span: *span, by, conditions: conditions.to_vec() })
