@@ -93,6 +93,10 @@ impl Rates {
         self.0[kind as usize]
     }
 
+    const fn unset(&mut self, kind: Kind) {
+        self.0[kind as usize] = None;
+    }
+
     pub(super) fn are_none(&self) -> bool {
         self.0.iter().all(Option::is_none)
     }
@@ -133,6 +137,17 @@ const TIERS: [(&str, &str); 11] = [
 ];
 
 impl Model {
+    /// Takes out of its usual prices what costs as much as what it is part of. Lists have a few of them, and not in
+    /// their tiers: Gemini's thoughts are the answer's price, in a batch the batch's.
+    pub(super) fn without_copies(mut self) -> Self {
+        let base = self.standard.base;
+        let is_copy = |kind: &Kind| kind.part_of().is_some_and(|whole| base.get(*kind) == base.get(whole));
+        for kind in Kind::ALL.into_iter().filter(is_copy) {
+            self.standard.base.unset(kind);
+        }
+        self
+    }
+
     /// The prices of a tier, made where there are none; empty: what is paid where nothing is said.
     pub(super) fn tier_mut(&mut self, tier: &str) -> &mut Tariff {
         if tier.is_empty() {

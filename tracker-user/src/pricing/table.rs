@@ -26,7 +26,7 @@ impl Table {
     /// Adds a model; of two with one name the later counts.
     pub(super) fn insert(&mut self, provider: &str, names: impl IntoIterator<Item = String>, model: Model) {
         let index = self.models.len();
-        self.models.push(model);
+        self.models.push(model.without_copies());
         let of_provider = self.by_name.entry(provider.to_owned()).or_default();
         of_provider.extend(names.into_iter().map(|name| (name.to_lowercase(), index)));
     }

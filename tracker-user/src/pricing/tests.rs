@@ -201,3 +201,16 @@ fn own_prices_go_over_the_list_until_they_have_a_mistake() {
     prices.reload(Some(file.path())).unwrap();
     assert_eq!((cost("ollama", "mine"), cost("openai", "gpt-4o")), (None, Some(2500.0)));
 }
+
+/// Thoughts cost what the answer does in every tier, of which lists say so for the usual one alone.
+#[test]
+fn what_costs_the_same_does_so_in_every_tier() {
+    for (tier, input, output) in
+        [("standard", 0.3, 2.5), ("batch", 0.15, 1.25), ("flex", 0.15, 1.25), ("priority", 0.54, 4.5)]
+    {
+        let thinking = Usage { reasoning_tokens: Some(900), ..usage(1000, 1000) };
+        let tier_of =
+            Call { service_tier: Some(tier.to_owned()), ..call("gcp.gemini", "gemini-2.5-flash", thinking) };
+        assert_eq!(micro(prices().cost(&tier_of)), Some(1000.0 * (input + output)), "{tier}");
+    }
+}
