@@ -138,7 +138,13 @@ impl View {
     pub(super) fn take(&mut self, answer: Result<Snapshot>) {
         match answer {
             Ok(_) if self.paused => self.problem = None,
-            Ok(snapshot) => (self.snapshot, self.problem) = (Some(snapshot), None),
+            Ok(snapshot) => {
+                (self.snapshot, self.problem) = (Some(snapshot), None);
+                // There may be fewer rows than are scrolled over.
+                for focus in [Focus::Flights, Focus::Lower] {
+                    self.scroll(focus, |row| row);
+                }
+            }
             Err(error) => self.problem = Some(format!("{error:#}")),
         }
     }
@@ -165,11 +171,11 @@ impl View {
                     Focus::Lower => Focus::Flights,
                 };
             }
-            KeyCode::Up | KeyCode::Char('k') => self.scroll(|row| row.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.scroll(|row| row.saturating_add(1)),
-            KeyCode::PageUp => self.scroll(|row| row.saturating_sub(10)),
-            KeyCode::PageDown => self.scroll(|row| row.saturating_add(10)),
-            KeyCode::Home => self.scroll(|_| 0),
+            KeyCode::Up | KeyCode::Char('k') => self.scroll(self.focus, |row| row.saturating_sub(1)),
+            KeyCode::Down | KeyCode::Char('j') => self.scroll(self.focus, |row| row.saturating_add(1)),
+            KeyCode::PageUp => self.scroll(self.focus, |row| row.saturating_sub(10)),
+            KeyCode::PageDown => self.scroll(self.focus, |row| row.saturating_add(10)),
+            KeyCode::Home => self.scroll(self.focus, |_| 0),
             KeyCode::Char(letter) if !control => {
                 if let Some((_, by)) = GROUPS.iter().find(|(key, _)| *key == letter) {
                     self.by = *by;
@@ -186,9 +192,10 @@ impl View {
         self.scrolled[1] = 0;
     }
 
-    fn scroll(&mut self, to: impl Fn(usize) -> usize) {
+    /// Never beyond the last row.
+    fn scroll(&mut self, table: Focus, to: impl Fn(usize) -> usize) {
         let [flights, lower] = &mut self.scrolled;
-        let (row, rows) = match (self.focus, self.snapshot.as_ref()) {
+        let (row, rows) = match (table, self.snapshot.as_ref()) {
             (Focus::Flights, snapshot) => (flights, snapshot.map(|it| it.in_flight.len())),
             (Focus::Lower, snapshot) => (
                 lower,

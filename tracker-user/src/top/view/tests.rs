@@ -169,6 +169,13 @@ fn scrolling_has_an_end() {
     let (lines, _) = draw(&view, 80, 24);
     assert!(lines[3].starts_with("> In flight") && lines[5].starts_with("4194001"), "{lines:#?}");
     // What was there when it was scrolled may have ended.
+    for _ in 0..20 {
+        press(&mut view, 'j');
+    }
+    view.take(Ok(snapshot(3)));
+    let (lines, _) = draw(&view, 80, 24);
+    assert!(lines[3].contains("In flight: 1 of 3") && lines[5].starts_with("4194002"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("By process: 1 of 3")), "{lines:#?}");
     view.take(Ok(snapshot(0)));
     let (lines, _) = draw(&view, 80, 24);
     assert!(lines[3].contains("In flight: 0"), "{lines:#?}");
