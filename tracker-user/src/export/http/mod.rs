@@ -7,6 +7,7 @@
 mod auth;
 mod index;
 mod patience;
+mod site;
 mod socket;
 mod tls;
 mod web_config;
@@ -23,37 +24,26 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Incoming,
-    header::{
-        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
-        HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-    },
-    server::conn::http1,
-    service::service_fn,
-};
+use http_body_util::Either;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Format, PrometheusSink, Sample};
+use super::{PrometheusSink, Sample};
 use crate::{
-    api::{self, Api, Body, Peer, Problem},
+    api::{Api, Peer},
     places::{Place, Places},
 };
-use auth::Answer;
 use patience::Patience;
+use site::{Site, respond};
 pub use socket::{ApiSocket, SocketError};
-use web_config::Loaded;
 pub use web_config::{WebConfig, WebConfigError};
 
 /// A request's head has to be there by then; also how long an idle connection is kept. Prometheus
@@ -67,15 +57,10 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// What is under way when a connection is to close may take so long.
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
-/// Pages that are made at a time: they take memory and a processor.
-const PAGES: usize = 2;
 /// Bytes of a request's head, at most.
 const MAX_HEAD: usize = 16 * 1024;
 /// Header fields of a request, at most.
 const MAX_HEADERS: usize = 64;
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 
 /// Settings of an [`HttpServer`].
 #[derive(Clone, Debug)]
@@ -207,7 +192,7 @@ impl HttpServer {
             over_tcp: Places::new(self.max_connections),
             on_socket: Places::new(self.max_connections),
             refused: count_refused(&pages.metrics),
-            site: Arc::new(Site { pages, web: self.web, being_made: Semaphore::new(PAGES) }),
+            site: Site::new(pages, self.web),
             closing: watch::Sender::new(()),
             open: JoinSet::new(),
         };
@@ -325,13 +310,6 @@ fn count_refused(metrics: &PrometheusSink) -> Arc<AtomicU64> {
     refused
 }
 
-/// What all connections have in common.
-struct Site {
-    pages: Pages,
-    web: Arc<WebConfig>,
-    being_made: Semaphore,
-}
-
 /// Begins a connection: over TLS, where that is wanted when it comes.
 async fn handshake(stream: TcpStream, site: Arc<Site>, peer: Peer, closed: watch::Receiver<()>) {
     let Some(tls) = site.web.current().tls.clone() else {
@@ -370,11 +348,19 @@ async fn connection(
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(Patience::new(stream, TAKEN_WITHIN)), service);
     let mut connection = pin!(connection);
-    let over = tokio::select! {
-        result = connection.as_mut() => Some(result),
-        // The sender is dropped when the server stops.
-        _ = closed.changed() => None,
-        () = lifetime => None,
+    let mut old = pin!(lifetime);
+    let mut is_old = false;
+    let over = loop {
+        tokio::select! {
+            result = connection.as_mut() => break Some(result),
+            // The sender is dropped when the server stops.
+            _ = closed.changed() => break None,
+            // What is under way is finished, for which every step has its own limit.
+            () = old.as_mut(), if !is_old => {
+                is_old = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
     };
     let result = match over {
         Some(result) => Ok(result),
@@ -387,124 +373,6 @@ async fn connection(
         // A client that went away or talks nonsense is its own affair.
         tracing::debug!(%error, "a connection for metrics ended badly");
     }
-}
-
-/// All that a client says it accepts.
-fn accepted(headers: &HeaderMap) -> String {
-    let lines: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
-    lines.join(",")
-}
-
-async fn respond(request: Request<Incoming>, site: &Site, peer: &Peer) -> Response<Body> {
-    let web = site.web.current();
-    let is_api = request.uri().path().starts_with(api::PREFIX);
-    // The kernel has said who is at the socket, and what others need passwords for is not there.
-    let on_socket = peer.is_on_socket();
-    let refusal = if on_socket { None } else { unauthorized(&request, &web).await };
-    let mut response = match refusal.or_else(|| unwanted(&request)) {
-        Some(refusal) => refusal.response(is_api),
-        None if is_api => site.pages.api.answer(&request, peer).await,
-        None if on_socket => Problem::not_found().response(),
-        None => answer(&request, site).await,
-    };
-    response.headers_mut().extend(web.headers.clone());
-    response
-}
-
-/// Why a request is not answered, and a header that goes with it.
-struct Refusal {
-    status: StatusCode,
-    kind: &'static str,
-    text: &'static str,
-    header: (HeaderName, &'static str),
-}
-
-impl Refusal {
-    /// In the words of who has asked.
-    fn response(self, is_api: bool) -> Response<Body> {
-        let Self { status, kind, text, header: (name, value) } = self;
-        let mut response = if is_api {
-            Problem::new(status, kind, text).response()
-        } else {
-            page(status, TEXT, format!("{text}\n"))
-        };
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-        response
-    }
-}
-
-async fn unauthorized(request: &Request<Incoming>, web: &Loaded) -> Option<Refusal> {
-    let users = web.users.as_ref().filter(|_| !web.excluded.iter().any(|it| it == request.uri().path()))?;
-    match users.check(request.headers().get(AUTHORIZATION)).await {
-        Answer::Right => None,
-        Answer::Wrong => Some(Refusal {
-            status: StatusCode::UNAUTHORIZED,
-            kind: "unauthorized",
-            text: "unauthorized",
-            header: (WWW_AUTHENTICATE, "Basic"),
-        }),
-        Answer::Busy => Some(Refusal {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            kind: "busy",
-            text: "too many passwords",
-            header: (RETRY_AFTER, "10"),
-        }),
-    }
-}
-
-fn unwanted(request: &Request<Incoming>) -> Option<Refusal> {
-    let headers = request.headers();
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    match *request.method() {
-        Method::GET | Method::HEAD if has_body => Some(Refusal {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            kind: "body",
-            text: "no body is wanted",
-            header: (CONNECTION, "close"),
-        }),
-        Method::GET | Method::HEAD => None,
-        _ => Some(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            kind: "method",
-            text: "only GET and HEAD",
-            header: (ALLOW, "GET, HEAD"),
-        }),
-    }
-}
-
-async fn answer(request: &Request<Incoming>, site: &Site) -> Response<Body> {
-    let Pages { metrics, ready, api: _ } = &site.pages;
-    match request.uri().path() {
-        "/metrics" => {
-            // Never closed; an error would let one page more be made.
-            let _turn = site.being_made.acquire().await;
-            let metrics = Arc::clone(metrics);
-            let format = Format::accepted(&accepted(request.headers()));
-            // Thousands of series take a while; other tasks of this thread go on meanwhile.
-            match tokio::task::spawn_blocking(move || metrics.render(format)).await {
-                Ok(text) => page(StatusCode::OK, format.content_type(), text),
-                Err(error) => {
-                    tracing::error!(%error, "the metrics page could not be made");
-                    page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics page could not be made\n")
-                }
-            }
-        }
-        "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
-        "/readyz" if ready.get() => page(StatusCode::OK, TEXT, "ready\n"),
-        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n"),
-        "/" => index::protected(page(StatusCode::OK, HTML, index::PAGE)),
-        _ => page(StatusCode::NOT_FOUND, TEXT, "not found\n"),
-    }
-}
-
-fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(body.into())));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ mod web;
 
 use super::*;
 use crate::{
-    export::{PrometheusConfig, Sink as _},
+    api,
+    export::{Format, PrometheusConfig, Sink as _},
     record::tests::full,
 };
 
@@ -157,11 +158,7 @@ async fn a_body_is_refused() {
 fn connected() -> (tokio::io::DuplexStream, JoinHandle<()>, watch::Sender<()>) {
     let (client, server) = tokio::io::duplex(64);
     let served = serve(8);
-    let site = Arc::new(Site {
-        pages: pages(&served.metrics, &Readiness::default()),
-        web: Arc::default(),
-        being_made: Semaphore::new(PAGES),
-    });
+    let site = Site::new(pages(&served.metrics, &Readiness::default()), Arc::default());
     let (closing, closed) = watch::channel(());
     let peer = Peer::of_tcp(served.address, served.address);
     (client, tokio::spawn(connection(server, site, peer, closed)), closing)
@@ -187,6 +184,30 @@ async fn a_slow_reader_is_sent_away() {
     connection.await.unwrap();
     let took = begun.elapsed();
     assert!(took >= TAKEN_WITHIN && took < TAKEN_WITHIN * 4, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_is_closed_behind_its_last_answer() {
+    let (mut client, connection, _closing) = connected();
+    let begun = tokio::time::Instant::now();
+    // The answer to a request, so many bytes a second.
+    let mut ask = async |bytes: usize| {
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (mut answer, mut some) = (Vec::new(), vec![0; bytes]);
+        while !answer.ends_with(b"\r\n\r\nok\n") {
+            let read = client.read(&mut some).await.unwrap();
+            assert!(read > 0, "cut off after {:?}: {}", begun.elapsed(), String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&some[..read]);
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    while begun.elapsed() < LIFETIME - Duration::from_secs(5) {
+        ask(64).await;
+    }
+    ask(8).await;
+    connection.await.unwrap();
+    let took = begun.elapsed();
+    assert!(took > LIFETIME + FINISH_WITHIN && took < LIFETIME + TAKEN_WITHIN, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
