@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    clock::{self, WallClock},
+    clock::WallClock,
     filtering::Filtering,
     proof::Prover,
     self_metrics::Status,
@@ -19,9 +19,11 @@ use crate::{
     export::{Record, Sink},
     live,
     pricing::Prices,
-    provider::{Call, Calls, Catalog, Interest},
+    provider::{Calls, Catalog, Interest},
     stream::{self, Connection, Event, Protocol},
 };
+
+mod delivery;
 
 /// The most connections that are followed at once; the kernel side has its own bound, which is
 /// lower unless the operator raised it. What is over it is counted and not followed.
@@ -35,9 +37,6 @@ const WAIT_FOR_ORIGIN: u64 = 100_000_000;
 /// How long a response may wait for the request that it answers, nanoseconds: for as long as a thread that
 /// wrote may have to wait for a processor, and a tick.
 const WAIT_FOR_REQUEST: u64 = 1_000_000_000;
-/// Records that wait at most; what is over it goes out as it is.
-const MAX_WAITING: usize = 4096;
-
 /// Tells the kernel side what to do.
 pub(crate) trait SetVerdict {
     /// What with a connection; one that is gone by then is none of its business.
@@ -459,54 +458,6 @@ impl<V: SetVerdict> Pipeline<V> {
             if list.is_empty() {
                 self.by_process.remove(&connection.tgid);
             }
-        }
-    }
-
-    fn record(&mut self, mut call: Call, origin: &Arc<Origin>) {
-        let mut origin = Origin::clone(origin);
-        if let Some(labels) = call.labels.take() {
-            self.attribution.label(&mut origin, &labels);
-        }
-        let mut record = Record {
-            started_unix_nanos: self.clock.unix_nanos(call.started),
-            cost: self.prices.cost(&call),
-            call,
-            origin,
-        };
-        if !self.complete(&mut record) && self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((clock::now(), record));
-        } else {
-            self.deliver(&record);
-        }
-    }
-
-    /// Adds what was not known yet at the first sight of the connection, and says whether there is
-    /// nothing to wait for.
-    fn complete(&self, record: &mut Record) -> bool {
-        self.attribution.complete(&mut record.origin, record.call.started)
-    }
-
-    /// Delivers the waiting records that are complete, or that have waited for so many nanoseconds.
-    fn release(&mut self, now: Timestamp, patience: u64) {
-        for (since, mut record) in std::mem::take(&mut self.waiting) {
-            if self.complete(&mut record) || now.0.saturating_sub(since.0) >= patience {
-                self.deliver(&record);
-            } else {
-                self.waiting.push_back((since, record));
-            }
-        }
-    }
-
-    fn deliver(&mut self, record: &Record) {
-        let Record { call, origin, .. } = record;
-        if self.filters.are_finally_ignored(origin, call.server_address.as_deref()) {
-            self.counters.filtered_calls += 1;
-            // A name may have come late: then it is there for the next ones.
-            return self.filters.screen(&self.attribution, origin.process.pid, &mut self.verdicts);
-        }
-        self.unknown_hosts.count(call.provider, call.server_address.as_deref());
-        for sink in &self.sinks {
-            sink.record(record);
         }
     }
 }

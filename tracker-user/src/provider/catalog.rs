@@ -1,6 +1,6 @@
 //! Which requests are LLM calls, to whom, and in which dialect.
 //!
-//! The knowledge is in the rows of [`vendors`](super::vendors); here is only how a request's head
+//! The knowledge is in the rows of [`endpoints`](super::endpoints) and [`vendors`](super::vendors); here is only how a request's head
 //! is matched with them.
 
 use std::{
@@ -11,11 +11,12 @@ use std::{
 use super::{
     counted::Counted,
     dialect::{Compiled, Dialect, Quirks},
+    endpoints::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS},
     estimate::Estimates,
     gateway::Gateway,
     realtime::{self, Speech},
     retries::Retries,
-    vendors::{ENDPOINTS, NEIGHBOURS, SHAPES, SOCKETS, TASKS, VENDORS},
+    vendors::VENDORS,
     wire_text,
 };
 use crate::{pattern, stream::RequestHead};

@@ -4,7 +4,8 @@
 use super::{
     Catalog,
     catalog::{Endpoint, Method, Vendor},
-    vendors::{ENDPOINTS, SOCKETS, VENDORS},
+    endpoints::{ENDPOINTS, SOCKETS},
+    vendors::VENDORS,
 };
 use crate::stream::RequestHead;
 

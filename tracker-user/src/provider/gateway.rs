@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     catalog::{Endpoint, Method, endpoints, find, host_matches, path_matches},
     dialect::Dialect,
-    vendors::ENDPOINTS,
+    endpoints::ENDPOINTS,
 };
 use crate::stream::RequestHead;
 

@@ -19,6 +19,7 @@ mod calls;
 mod catalog;
 mod counted;
 mod dialect;
+mod endpoints;
 mod estimate;
 mod eventstream;
 mod examples;

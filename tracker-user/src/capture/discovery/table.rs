@@ -19,6 +19,8 @@ use super::{Attach, Config, standing};
 use crate::capture::locate::{Located, Reason, locate};
 use crate::capture::{PlanId, Proof};
 
+mod namespaces;
+
 /// Files remembered as seen or as judged; past that, all are forgotten and judged anew.
 const MAX_REMEMBERED: usize = 64 * 1024;
 /// Files from this size on are judged elsewhere: to search the largest takes some tenths of a second, in
@@ -26,10 +28,6 @@ const MAX_REMEMBERED: usize = 64 * 1024;
 const LARGE: u64 = 8 << 20;
 /// Times that hooking is tried, if the kernel refuses everything.
 const MAX_ATTEMPTS: u8 = 3;
-/// How often it is asked whether the mount namespace of unused hooks still has a process.
-const NAMESPACE_CHECK: Duration = Duration::from_secs(1);
-/// How soon after an object lost a user.
-const FIRST_NAMESPACE_CHECK: Duration = Duration::from_millis(100);
 
 /// What is behind a mapping.
 #[derive(Clone, Copy)]
@@ -349,16 +347,6 @@ impl<A: Attach> Table<A> {
         self.check_namespace_of(identity);
     }
 
-    /// Looks soon whether the mount namespace is still in use that the hooks of an object keep alive.
-    fn check_namespace_of(&mut self, identity: Identity) {
-        let Some(object) = self.objects.get(&identity) else { return };
-        // Unknown where the process was gone already, and then it does not last.
-        if object.namespace.is_none() || !self.lasting_namespaces.contains(&object.namespace) {
-            let soon = Instant::now() + FIRST_NAMESPACE_CHECK;
-            self.namespace_check = Some(self.namespace_check.map_or(soon, |due| due.min(soon)));
-        }
-    }
-
     /// When [`Table::tick`] has something to do, if ever.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let lingers = self.objects.values().filter_map(Object::lingers_since).min();
@@ -377,55 +365,6 @@ impl<A: Attach> Table<A> {
         if self.namespace_check.is_some_and(|due| now >= due) {
             self.release_namespaces(now);
         }
-    }
-
-    /// Hooks keep the mount through which they were made, and so a container's root. They go with its
-    /// last process; where another container maps the same file, they are made anew through that.
-    fn release_namespaces(&mut self, now: Instant) {
-        self.namespace_check = None;
-        let lasting = self.lasting_namespaces;
-        let foreign =
-            |object: &Object<A::Link>| object.namespace.is_none() || !lasting.contains(&object.namespace);
-        let inhabited = |inhabitants: &HashMap<u64, u32>, namespace: u64| {
-            inhabitants.get(&namespace).is_some_and(|pid| maps::mount_namespace(*pid) == Some(namespace))
-        };
-        let mut used = self.objects.values().filter(|object| foreign(object)).filter_map(|o| o.namespace);
-        if !used.all(|namespace| inhabited(&self.inhabitants, namespace)) {
-            let Ok(inhabitants) = maps::mount_namespaces() else { return };
-            self.inhabitants = inhabitants;
-        }
-        let dead: Vec<Identity> = self
-            .objects
-            .iter()
-            .filter(|(_, object)| foreign(object))
-            .filter(|(_, object)| object.namespace.is_none_or(|ns| !self.inhabitants.contains_key(&ns)))
-            .map(|(identity, _)| *identity)
-            .collect();
-        for identity in dead {
-            self.rehook_elsewhere(identity);
-        }
-        // A namespace can lose its last process later; only objects without users wait for that.
-        if self.objects.values().any(|object| foreign(object) && object.unused_since.is_some()) {
-            self.namespace_check = Some(now + NAMESPACE_CHECK);
-        }
-    }
-
-    fn rehook_elsewhere(&mut self, identity: Identity) {
-        let user = self.objects.get(&identity).and_then(|object| {
-            object.users.iter().find_map(|pid| {
-                let process = self.processes.get(pid)?;
-                let mapping = process.objects.get(&identity)?;
-                let (file, ..) = file::open(&file::find(*pid, mapping).ok()?).ok()?;
-                Some((file, process.namespace))
-            })
-        });
-        let Some((file, namespace)) = user else { return self.release_object(identity) };
-        let Some(object) = self.objects.get_mut(&identity) else { return };
-        // First off, then on: two sets of hooks would see every call twice.
-        object.unhook(&mut self.attacher, &mut self.counters);
-        object.namespace = namespace;
-        object.attempts = 0;
-        object.hook(&mut self.attacher, &mut self.counters, &file);
     }
 
     /// Tries again what the kernel refused altogether.
