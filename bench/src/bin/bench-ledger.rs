@@ -4,14 +4,17 @@
 //! copies of the sums that came of it: the sums are all that is kept of most months, and all that is read of them.
 
 use std::{
+    hint::black_box,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use llm_tracker::{
-    attribution::{Container, Origin, Process},
+    attribution::{Container, Origin, Process, Session},
     capture::Timestamp,
     ledger::{Condition, Dimension, Ledger, LedgerConfig, LedgerSink, Retention, Span, Store},
     pricing::{Cost, CostSource, Usd},
@@ -67,6 +70,8 @@ const MODELS: [(&str, &str); 8] = [
 const CONTAINERS: u64 = 60;
 /// Days that a container lives.
 const CONTAINER_DAYS: i64 = 3;
+/// One container of so many runs a harness, in a session of its own each hour.
+const HARNESSES: u64 = 3;
 
 /// Numbers that look random and are the same in each run (splitmix64).
 struct Random(u64);
@@ -151,6 +156,10 @@ fn record(random: &mut Random, started: i64) -> Record {
             runtime: Some("docker"),
             ..Container::default()
         }),
+        session: container.is_multiple_of(HARNESSES).then(|| Session {
+            name: Some(format!("eval-{container}-{}", started / HOUR)),
+            labels: [("suite".to_owned(), format!("suite-{}", container % 4))].into(),
+        }),
         ..Origin::default()
     };
     let cost = match fails {
@@ -201,24 +210,51 @@ fn rows_of(file: &Path, table: &str) -> Result<u64> {
     Ok(Connection::open(file)?.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
 }
 
-/// The median time of an answer, seconds: a connection each, as the command line has it. What the kernel has of
-/// the file in memory stays there.
-fn time(file: &Path, rounds: usize, ask: impl Fn(&Ledger) -> Result<u64>) -> Result<f64> {
-    let mut times = Vec::new();
+/// How long an answer takes: seconds that somebody waits, and of the thread's own time, both the median. A
+/// connection each, as the command line has it. What the kernel has of the file in memory stays there.
+fn time(file: &Path, rounds: usize, ask: impl Fn(&Ledger) -> Result<u64>) -> Result<[f64; 2]> {
+    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..rounds.max(1) {
-        let begun = Instant::now();
-        let calls = ask(&Ledger::open(file)?)?;
-        times.push(begun.elapsed().as_secs_f64());
-        ensure!(calls > 0, "a question about nothing measures nothing");
+        let (begun, begun_cpu) = (Instant::now(), process::thread_cpu_time());
+        ask(&Ledger::open(file)?)?;
+        wall.push(begun.elapsed().as_secs_f64());
+        cpu.push((process::thread_cpu_time() - begun_cpu).as_secs_f64());
     }
-    median(&times).context("no rounds, no figures")
+    let of = |times: &[f64]| median(times).context("no rounds, no figures");
+    Ok([of(&wall)?, of(&cpu)?])
+}
+
+/// Rows of answers by how long they take.
+struct Answers {
+    table: Table,
+    rounds: usize,
+    /// The most that one may take, seconds.
+    target: Option<f64>,
+}
+
+impl Answers {
+    fn new(title: String, rounds: usize, target: Option<f64>) -> Self {
+        Self { table: Table::new(title, &["", "seconds", "of CPU time"]), rounds, target }
+    }
+
+    fn row(&mut self, file: &Path, what: &str, ask: impl Fn(&Ledger) -> Result<u64>) -> Result<()> {
+        let [wall, cpu] = time(file, self.rounds, ask)?;
+        let wall = match self.target {
+            Some(target) => against(wall, 3, Target::AtMost(target)),
+            None => format!("{wall:.3}"),
+        };
+        self.table.row([what.to_owned(), wall, format!("{cpu:.3}")]);
+        Ok(())
+    }
 }
 
 fn report<'a>(span: Span, by: &'a str, only: &'a [&'a str]) -> impl Fn(&Ledger) -> Result<u64> + 'a {
     move |ledger| {
-        let by: Vec<Dimension> = by.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let by: Vec<Dimension> = by.split_terminator(',').map(str::parse).collect::<Result<_, _>>()?;
         let only: Vec<Condition> = only.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        Ok(ledger.report(span, &by, &only)?.total.calls)
+        let calls = ledger.report(span, &by, &only)?.total.calls;
+        ensure!(calls > 0, "a question about nothing measures nothing");
+        Ok(calls)
     }
 }
 
@@ -243,27 +279,38 @@ fn storing(file: &Path, rows: u64, end: i64) -> Result<()> {
 fn asking(file: &Path, rows: u64, rounds: usize, end: i64) -> Result<()> {
     let since = |length| Span { from: end - length, until: i64::MAX };
     let (month, day, hour) = (since(30 * DAY - HOUR / 2), since(DAY + HOUR / 2), since(HOUR));
-    let mut table = Table::new(format!("Questions to {rows} calls of 30 days"), &["", "seconds"]);
-    let mut row = |what: &str, seconds: f64| table.row([what.to_owned(), format!("{seconds:.3}")]);
+    let title = format!("Questions to {rows} calls of 30 days, none of them forgotten");
+    let mut answers = Answers::new(title, rounds, None);
+    let session = format!("session=eval-3-{}", end / HOUR - 300);
+    let session = [session.as_str()];
     for (what, span, by, only) in [
-        ("a month by model", month, "model", &[][..]),
+        ("a month in all", month, "", &[][..]),
+        ("a month by model", month, "model", &[]),
         ("a month by user and model", month, "user,model", &[]),
         ("a month by container", month, "container", &[]),
         ("a month by model, of one user", month, "model", &["user=user3"]),
+        ("a month by session", month, "session", &[]),
+        ("a month by session, of those in one", month, "session", &["session!="]),
+        ("a month by label", month, "label.suite", &[]),
+        ("a month by model, of one session", month, "model", &session),
         ("a day by model", day, "model", &[]),
+        ("a day by session", day, "session", &[]),
         ("a day by tool", day, "tool", &[]),
     ] {
-        row(what, time(file, rounds, report(span, by, only))?);
+        answers.row(file, what, report(span, by, only))?;
     }
-    let calls = |span, only: &'static [&'static str]| {
-        move |ledger: &Ledger| {
-            let only: Vec<Condition> = only.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-            Ok(ledger.calls(span, &only, 1000)?.len() as u64)
-        }
-    };
-    row("the last hour's calls, 1000 at most", time(file, rounds, calls(hour, &[]))?);
-    row("a day's failures of one user", time(file, rounds, calls(day, &["user=user3", "error!="]))?);
-    println!("{table}");
+    for (what, span, only) in [
+        ("the last hour's calls, 1000 at most", hour, &[][..]),
+        ("a month's calls, the latest 1000", month, &[]),
+        ("a day's failures of one user", day, &["user=user3", "error!="]),
+        ("a month's failures of one user, the latest 1000", month, &["user=user3", "error!="]),
+        ("a month's calls of one session", month, &session),
+        ("a month's calls of a model that nobody used", month, &["model=none"]),
+    ] {
+        let only: Vec<Condition> = only.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        answers.row(file, what, |ledger| Ok(ledger.calls(span, &only, 1000)?.len() as u64))?;
+    }
+    println!("{}", answers.table);
     Ok(())
 }
 
@@ -292,38 +339,97 @@ fn month(file: &Path, rounds: usize, end: i64) -> Result<()> {
         rows_of(file, "hour")?,
         30 * 24 - 1
     );
-    let mut table = Table::new(title, &["", "seconds"]);
-    for by in ["model", "user,model", "container", "provider,error"] {
-        let seconds = time(file, rounds, report(span, by, &[]))?;
-        table.row([format!("by {by}"), against(seconds, 3, Target::AtMost(MONTH_TARGET))]);
+    let mut answers = Answers::new(title, rounds, Some(MONTH_TARGET));
+    for (what, by, only) in [
+        ("in all", "", &[][..]),
+        ("by model", "model", &[]),
+        ("by user", "user", &[]),
+        ("by user and model", "user,model", &[]),
+        ("by container", "container", &[]),
+        ("by provider and error", "provider,error", &[]),
+        ("by model, of one user", "model", &["user=user3"]),
+    ] {
+        answers.row(file, what, report(span, by, only))?;
     }
-    let one = time(file, rounds, report(span, "model", &["user=user3"]))?;
-    table.row(["by model, of one user".to_owned(), against(one, 3, Target::AtMost(MONTH_TARGET))]);
-    println!("{table}");
+    println!("{}", answers.table);
     Ok(())
 }
 
-/// How long whoever records is with the sink, while the database is written to, and while it is locked.
-fn recording(directory: &Path) -> Result<()> {
-    let header = ["", "calls", "stored", "lost", "microseconds, p50", "p99.9", "longest"];
+/// What else happens while calls are recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    Nothing,
+    /// Somebody has locked the database.
+    Locked,
+    /// A report of the month after the other is made.
+    Reports,
+}
+
+/// How long whoever records is with the sink, while the database is written to, locked and asked.
+fn recording(directory: &Path, month: &Path, end: i64) -> Result<()> {
+    let header =
+        ["", "calls", "stored", "lost", "microseconds, p50", "p99.9", "p99.9 of a copy alone", "reports"];
     let mut table = Table::new("How long capture is with the sink, call by call", &header);
-    for (what, locked) in [("flood", false), ("flood, the database locked", true)] {
-        let file = directory.join(format!("flood-{locked}.db"));
+    const FLOOD: u64 = 100_000;
+    // More than any host has; the flood is as much as there can be.
+    const A_SECOND: u64 = 5000;
+    let paced = Some(A_SECOND);
+    for (number, (what, rate, meanwhile)) in [
+        ("flood", None, Meanwhile::Nothing),
+        ("flood, the database locked", None, Meanwhile::Locked),
+        ("flood, reports of the month meanwhile", None, Meanwhile::Reports),
+        ("5,000 a second", paced, Meanwhile::Nothing),
+        ("5,000 a second, reports of the month meanwhile", paced, Meanwhile::Reports),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = match meanwhile {
+            Meanwhile::Reports => month.to_owned(),
+            Meanwhile::Nothing | Meanwhile::Locked => directory.join(format!("flood-{number}.db")),
+        };
         drop(Store::open(&file)?);
         let lock = Connection::open(&file)?;
-        if locked {
+        if meanwhile == Meanwhile::Locked {
             lock.execute_batch("BEGIN EXCLUSIVE")?;
         }
         let retention = Retention { calls: Duration::MAX, hours: Duration::MAX, bytes: u64::MAX };
-        let sink = LedgerSink::start(LedgerConfig { file, retention, queue: 8192 })?;
-        let mut random = Random(2);
-        let mut times = Vec::new();
-        for _ in 0..100_000 {
-            let record = record(&mut random, DAY);
+        let sink = LedgerSink::start(LedgerConfig { file: file.clone(), retention, queue: 8192 })?;
+        let over = AtomicBool::new(false);
+        let (times, copies, reports) = thread::scope(|scope| {
+            let reading = (meanwhile == Meanwhile::Reports).then(|| {
+                scope.spawn(|| -> Result<u64> {
+                    let span = Span { from: end - 30 * DAY + HOUR / 2, until: i64::MAX };
+                    let mut reports = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        report(span, "model", &[])(&Ledger::open(&file)?)?;
+                        reports += 1;
+                    }
+                    Ok(reports)
+                })
+            });
+            let mut random = Random(2);
+            let (mut times, mut copies) = (Vec::new(), Vec::new());
             let begun = Instant::now();
-            sink.record(&record);
-            times.push(begun.elapsed().as_secs_f64() * 1e6);
-        }
+            for number in 0..FLOOD {
+                if let Some(rate) = rate {
+                    let due = begun + Duration::from_nanos(number * 1_000_000_000 / rate);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+                let record = record(&mut random, end);
+                // What the machine adds by itself: nobody waits for anybody here.
+                let begun = Instant::now();
+                drop(black_box(record.clone()));
+                copies.push(begun.elapsed().as_secs_f64() * 1e6);
+                let begun = Instant::now();
+                sink.record(&record);
+                times.push(begun.elapsed().as_secs_f64() * 1e6);
+            }
+            over.store(true, Ordering::Relaxed);
+            let reports =
+                reading.map(|reading| reading.join().map_err(|_| anyhow!("the reader panicked"))?);
+            anyhow::Ok((times, copies, reports.transpose()?.unwrap_or(0)))
+        })?;
         drop(lock);
         sink.shutdown(Duration::from_secs(60));
         let of = |name: &str| -> f64 {
@@ -331,15 +437,16 @@ fn recording(directory: &Path) -> Result<()> {
         };
         let (stored, lost) = (of("llm_tracker_ledger_stored_total"), of("llm_tracker_ledger_lost_total"));
         ensure!(stored + lost == times.len() as f64, "{stored} stored and {lost} lost of {}", times.len());
-        let at = |share| quantile(&times, share).unwrap_or_default();
+        let at = |times: &[f64], share| quantile(times, share).unwrap_or_default();
         table.row([
             what.to_owned(),
             times.len().to_string(),
             stored.to_string(),
             lost.to_string(),
-            format!("{:.1}", at(0.5)),
-            against(at(0.999), 1, Target::AtMost(RECORD_TARGET)),
-            format!("{:.0}", at(1.0)),
+            format!("{:.1}", at(&times, 0.5)),
+            against(at(&times, 0.999), 1, Target::AtMost(RECORD_TARGET)),
+            format!("{:.1}", at(&copies, 0.999)),
+            reports.to_string(),
         ]);
     }
     println!("{table}");
@@ -353,8 +460,9 @@ fn main() -> Result<()> {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     // An hour that is over, so that each run asks for as much.
     let end = now / HOUR * HOUR;
-    recording(directory.path())?;
-    month(&directory.path().join("month.db"), rounds, end)?;
+    let file = directory.path().join("month.db");
+    month(&file, rounds, end)?;
+    recording(directory.path(), &file, end)?;
     let file = directory.path().join("ledger.db");
     storing(&file, rows, end)?;
     asking(&file, rows, rounds, end)

@@ -13,14 +13,81 @@ enum Place {
     Origin(&'static [&'static str]),
     /// The same of the target.
     Target(&'static [&'static str]),
-    /// A column of both calls and hours.
-    Column(&'static str),
+    /// Why it failed.
+    Error,
+    /// Where its token counts are from.
+    UsageSource,
     /// A call's tools, which no hour has.
     Tool,
     /// A call's session, which no hour has either.
     Session,
     /// A label of it, of that name.
     Label(String),
+}
+
+impl Place {
+    /// What a row has that says its value.
+    const fn of(&self) -> Of {
+        match self {
+            Self::Origin(_) => Of::Origin,
+            Self::Target(_) => Of::Target,
+            Self::Error => Of::Error,
+            Self::UsageSource => Of::UsageSource,
+            Self::Tool => Of::Tool,
+            Self::Session | Self::Label(_) => Of::Session,
+        }
+    }
+}
+
+/// What tells a row's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Origin,
+    Target,
+    Session,
+    Error,
+    UsageSource,
+    Tool,
+}
+
+impl Of {
+    const ALL: [Self; 6] =
+        [Self::Origin, Self::Target, Self::Session, Self::Error, Self::UsageSource, Self::Tool];
+
+    /// What it is called where it has been selected.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Target => "target",
+            Self::Session => "session",
+            Self::Error => "error",
+            Self::UsageSource => "usage_source",
+            Self::Tool => "tool",
+        }
+    }
+
+    /// In SQL, of a row `c` of calls or hours, and a use of a tool.
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Origin => "c.origin",
+            Self::Target => "c.target",
+            Self::Session => "c.session",
+            // Calls have none where hours have an empty one.
+            Self::Error => "nullif(c.error, '')",
+            Self::UsageSource => "c.usage_source",
+            Self::Tool => "used.value",
+        }
+    }
+
+    /// Where the names are that it stands for.
+    const fn join(self) -> &'static str {
+        match self {
+            Self::Origin => " LEFT JOIN origin o ON o.id = c.origin",
+            Self::Target => " LEFT JOIN target t ON t.id = c.target",
+            Self::Session => " LEFT JOIN session s ON s.id = c.session",
+            Self::Error | Self::UsageSource | Self::Tool => "",
+        }
+    }
 }
 
 /// One of the things that calls are told apart by.
@@ -64,9 +131,8 @@ const DIMENSIONS: &[Dimension] = &[
     row("slice", Place::Origin(&["slice"])),
     row("login", Place::Origin(&["login.user", "login.uid"])),
     row("agent", Place::Origin(&["agent.name"])),
-    // Calls have none where hours have an empty one.
-    row("error", Place::Column("nullif(c.error, '')")),
-    row("usage_source", Place::Column("c.usage_source")),
+    row("error", Place::Error),
+    row("usage_source", Place::UsageSource),
     row("tool", Place::Tool),
     row("session", Place::Session),
 ];
@@ -99,7 +165,8 @@ impl Dimension {
         *self == ROLE
     }
 
-    /// Its value, in SQL: of a row `c`, its origin `o`, its target `t` and its session `s`.
+    /// Its value, in SQL: of what there is of a row under its name in `c`, its origin `o`, its target `t` and its
+    /// session `s`.
     fn sql(&self) -> String {
         let fields = |table: &str, paths: &[&str]| {
             let values: Vec<String> =
@@ -112,8 +179,7 @@ impl Dimension {
         match &self.place {
             Place::Origin(paths) => fields("o", paths),
             Place::Target(paths) => fields("t", paths),
-            Place::Column(column) => (*column).to_owned(),
-            Place::Tool => "c.tool".to_owned(),
+            Place::Error | Place::UsageSource | Place::Tool => format!("c.{}", self.place.of().name()),
             Place::Session => "s.fields ->> '$.name'".to_owned(),
             // There are no quotes in it, which is checked where it is read.
             Place::Label(label) => format!("s.fields ->> '$.labels.\"{label}\"'"),
@@ -201,7 +267,7 @@ impl Condition {
         let Self { dimension, pattern, negated } = self;
         let not = if *negated { "NOT " } else { "" };
         let value = match dimension.place {
-            Place::Tool => "used.value".to_owned(),
+            Place::Error | Place::UsageSource | Place::Tool => dimension.place.of().sql().to_owned(),
             _ => dimension.sql(),
         };
         let is = if pattern.is_empty() {
@@ -223,7 +289,7 @@ impl Condition {
                 let or_none = if fits_none { " OR c.session IS NULL" } else { "" };
                 format!("(c.session IN (SELECT s.id FROM session s WHERE {is}){or_none})")
             }
-            Place::Column(_) => is,
+            Place::Error | Place::UsageSource => is,
             Place::Tool if by_tool => is,
             // Of the calls, not of their uses of tools: a call without the tool is one in which no use is of it.
             Place::Tool if pattern.is_empty() => format!("c.tool_calls IS {not}NULL"),
@@ -263,11 +329,6 @@ impl<'a> Dimensions<'a> {
         self.by.iter().any(|dimension| dimension.place == Place::Tool)
     }
 
-    /// Whether calls of several sessions are told apart.
-    pub(super) fn by_session(&self) -> bool {
-        self.by.iter().any(|dimension| matches!(dimension.place, Place::Session | Place::Label(_)))
-    }
-
     /// Conditions on rows `c`, to be added to a `WHERE`, and what is bound to their parameters.
     pub(super) fn filter(&self) -> (String, Vec<Value>) {
         let (mut filter, mut values) = (String::new(), Vec::new());
@@ -283,12 +344,30 @@ impl<'a> Dimensions<'a> {
         (filter, values)
     }
 
-    /// Columns to begin a `SELECT` with, and a `GROUP BY`, each with its comma.
-    pub(super) fn columns(&self) -> String {
-        self.by.iter().map(|dimension| format!("{}, ", dimension.sql())).collect()
+    /// What tells a row's group.
+    fn of(&self) -> impl Iterator<Item = Of> {
+        Of::ALL.into_iter().filter(|of| self.by.iter().any(|dimension| dimension.place.of() == *of))
     }
 
-    /// The values of those columns.
+    /// How many columns there are of it.
+    pub(super) fn told_by(&self) -> usize {
+        self.of().count()
+    }
+
+    /// Columns to end a `SELECT` from rows `c` with, each with its comma: what tells the row's group.
+    pub(super) fn columns(&self) -> String {
+        self.of().map(|of| format!(", {} AS {}", of.sql(), of.name())).collect()
+    }
+
+    /// A `SELECT` of the values that those columns stand for, which are its parameters.
+    pub(super) fn names(&self) -> String {
+        let values: String = self.by.iter().map(|dimension| format!("{}, ", dimension.sql())).collect();
+        let row: String = self.of().map(|of| format!(", ? AS {}", of.name())).collect();
+        let joins: String = self.of().map(Of::join).collect();
+        format!("SELECT {values}true FROM (SELECT true{row}) c{joins}")
+    }
+
+    /// Those values.
     pub(super) fn key(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Vec<Option<String>>> {
         (0..self.by.len()).map(|column| row.get(column)).collect()
     }

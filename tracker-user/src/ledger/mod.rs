@@ -7,6 +7,7 @@
 mod answer;
 mod crossings;
 mod dimension;
+mod groups;
 mod prune;
 mod query;
 mod schema;
@@ -19,8 +20,9 @@ pub use answer::{Answer, AnswerGroup, Question, Totals};
 
 pub use crossings::Crossings;
 pub use dimension::{Condition, ConditionError, Dimension, UnknownDimension};
+pub use groups::Group;
 pub use prune::Retention;
-pub use query::{Group, Ledger, LedgerError, Page, Position, Report, Span, StoredCall};
+pub use query::{Ledger, LedgerError, Page, Position, Report, Span, StoredCall};
 pub use schema::SchemaError;
 pub use sink::{LedgerConfig, LedgerSink};
 pub use store::Store;

@@ -1,20 +1,21 @@
 //! Questions to the ledger: sums by what people ask for, and single calls.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, InterruptHandle, OpenFlags, types::Value};
 use serde_json::{Map, Value as Json};
 
 use super::{
     dimension::{Condition, Dimension, Dimensions},
+    groups::{Group, Groups},
     schema::{self, SchemaError},
     store::{BUSY, HOUR, NANOS},
     sums::{self, Sums},
     times,
 };
+
+/// Groups that a report may have, some 50 MB, unless it is said otherwise.
+const MOST_GROUPS: usize = 100_000;
 
 /// The database, for whoever reads it.
 #[derive(Debug)]
@@ -58,15 +59,6 @@ pub struct Span {
     pub from: i64,
     /// The first moment after it.
     pub until: i64,
-}
-
-/// Calls that are alike in what was asked for.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Group {
-    /// One value for each dimension asked for; absent where the calls have none.
-    pub key: Vec<Option<String>>,
-    /// What they add up to.
-    pub sums: Sums,
 }
 
 /// What calls add up to.
@@ -125,7 +117,7 @@ impl Ledger {
             Ok(database)
         };
         let database = open().map_err(|source| LedgerError::Open { path: path.to_owned(), source })?;
-        Ok(Self { database, path: path.to_owned(), of_user: None, most_groups: usize::MAX })
+        Ok(Self { database, path: path.to_owned(), of_user: None, most_groups: MOST_GROUPS })
     }
 
     /// The same for a user who may see no other's calls: those of their processes and of their logins.
@@ -134,7 +126,7 @@ impl Ledger {
         Self { of_user: Some(uid), ..self }
     }
 
-    /// The same with a bound on what a report may have.
+    /// The same with another bound on the groups of a report.
     #[must_use]
     pub fn with_most_groups(self, most_groups: usize) -> Self {
         Self { most_groups, ..self }
@@ -173,6 +165,8 @@ impl Ledger {
         }
         let conditions = conditions.as_slice();
         let asked = Dimensions::new(dimensions, conditions).of_user(self.of_user);
+        // All of one state of the file: nothing is counted twice, or missed, while calls come and go.
+        let transaction = self.database.unchecked_transaction()?;
         let Parts { span, parts } = self.parts(span, asked.need_calls())?;
         let mut groups = self.groups(&parts, &asked)?;
         let total = if asked.by_tool() {
@@ -184,6 +178,7 @@ impl Ledger {
                 total
             })
         };
+        transaction.finish()?;
         groups.sort_by(|a, b| {
             let tokens = |sums: &Sums| sums.input_tokens.saturating_add(sums.output_tokens);
             b.sums
@@ -198,27 +193,17 @@ impl Ledger {
 
     /// The groups of all parts together.
     fn groups(&self, parts: &[Part], asked: &Dimensions<'_>) -> Result<Vec<Group>, LedgerError> {
-        let mut groups = HashMap::<Vec<Option<String>>, Sums>::new();
-        let (sums, columns) = (Sums::columns(), asked.columns());
+        let mut names = self.database.prepare(&asked.names())?;
+        let mut groups = Groups::new(self.most_groups, asked);
         let (filter, values) = asked.filter();
         for part in parts {
-            let rows = part.rows(asked, &filter);
-            // Few rows are left of each part when names are looked up.
-            let statement = format!(
-                "SELECT {columns} {sums} FROM ({rows}) c JOIN origin o ON o.id = c.origin
-                 JOIN target t ON t.id = c.target LEFT JOIN session s ON s.id = c.session
-                 GROUP BY {columns} true"
-            );
-            let mut statement = self.database.prepare(&statement)?;
+            let mut statement = self.database.prepare(&part.rows(asked, &filter))?;
             let mut rows = statement.query(rusqlite::params_from_iter(&values))?;
             while let Some(row) = rows.next()? {
-                if groups.len() > self.most_groups {
-                    return Err(LedgerError::TooManyGroups(self.most_groups));
-                }
-                groups.entry(asked.key(row)?).or_default().add(&Sums::read(row)?);
+                groups.add(row, asked, &mut names)?;
             }
         }
-        Ok(groups.into_iter().map(|(key, sums)| Group { key, sums }).collect())
+        Ok(groups.into_vec())
     }
 
     /// Single calls that began in a stretch of time and meet all conditions, the latest `most`, in order.
@@ -381,29 +366,21 @@ enum Part {
 }
 
 impl Part {
-    /// A `SELECT` of sums by what a row has, of the rows `c` that a filter leaves. By tools a call comes once
-    /// for each of its own, and once where it has none.
+    /// A `SELECT` of what each row `c` that a filter leaves adds, whether it failed and what tells its group. By
+    /// tools a call comes once for each of its own, and once where it has none.
+    ///
+    /// Nothing is added up here: SQLite would sort all rows first, in memory.
     fn rows(&self, asked: &Dimensions<'_>, filter: &str) -> String {
-        match self {
-            Self::Hours(first, end) => {
-                let sums = sums::of_sums();
-                format!(
-                    "SELECT c.origin, c.target, c.error, c.usage_source, NULL AS session, {sums} FROM hour c
-                     WHERE c.hour >= {first} AND c.hour < {end} {filter} GROUP BY 1, 2, 3, 4"
-                )
-            }
-            Self::Calls(Span { from, until }) => {
-                let sums = sums::of_calls();
-                let (tool, each) = if asked.by_tool() { ("used.value", EACH_TOOL) } else { ("NULL", "") };
-                let session = if asked.by_session() { "c.session" } else { "NULL" };
-                format!(
-                    "SELECT c.origin, c.target, coalesce(c.error, '') AS error, c.usage_source,
-                        {session} AS session, {tool} AS tool, {sums}
-                     FROM call c {each} WHERE c.started >= {from} AND c.started < {until} {filter}
-                     GROUP BY 1, 2, 3, 4, 5, 6"
-                )
-            }
-        }
+        let (sums, table, column, Span { from, until }) = match self {
+            Self::Hours(first, end) => (sums::names(), "hour", "hour", Span { from: *first, until: *end }),
+            Self::Calls(span) => (sums::of_each_call(), "call", "started", *span),
+        };
+        let each = if asked.by_tool() { EACH_TOOL } else { "" };
+        let columns = asked.columns();
+        format!(
+            "SELECT {sums}, coalesce(c.error, '') <> '' AS failed{columns} FROM {table} c {each}
+             WHERE c.{column} >= {from} AND c.{column} < {until} {filter}"
+        )
     }
 }
 

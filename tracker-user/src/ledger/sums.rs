@@ -64,8 +64,11 @@ const fn times(name: &'static str, of_a_call: &'static str) -> Column {
     Column { name, kind: Kind::Times, of_a_call }
 }
 
+/// How many there are.
+pub(super) const COLUMNS: usize = ALL.len();
+
 /// All of them.
-const COLUMNS: [Column; 15] = [
+const ALL: [Column; 15] = [
     // The end of a call that was stored before brings its usage, and is no further call.
     number("calls", "1 - c.continued"),
     number("retries", "coalesce(c.retry, 0) > 0"),
@@ -85,7 +88,7 @@ const COLUMNS: [Column; 15] = [
 ];
 
 fn list(column: impl Fn(&Column) -> String) -> String {
-    COLUMNS.iter().map(column).collect::<Vec<_>>().join(", ")
+    ALL.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
 /// The columns' names.
@@ -101,11 +104,16 @@ pub(super) fn of_calls() -> String {
     })
 }
 
+/// For a `SELECT` of what each row `c` of `call` brings.
+pub(super) fn of_each_call() -> String {
+    list(|column| column.of_a_call.to_owned())
+}
+
 /// For a `SELECT` that adds up rows `c` that are sums.
 pub(super) fn of_sums() -> String {
     list(|Column { name, kind, .. }| match kind {
         Kind::Number => format!("sum(c.{name}) AS {name}"),
-        Kind::Times => format!("times_sum(c.{name}) AS {name}"),
+        Kind::Times => format!("times(c.{name}) AS {name}"),
     })
 }
 
@@ -118,31 +126,53 @@ pub(super) fn of_both() -> String {
 }
 
 impl Sums {
-    /// For a `SELECT` that adds up rows `c` that are sums and have an `error`.
-    pub(super) fn columns() -> String {
-        format!("{}, sum(c.calls * (c.error <> '')) AS errors", of_sums())
-    }
-
-    /// Out of the columns of such a row.
-    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            calls: row.get("calls")?,
-            errors: row.get("errors")?,
-            retries: row.get("retries")?,
-            known_usage: row.get("known_usage")?,
-            input_tokens: row.get("input_tokens")?,
-            cache_read_input_tokens: row.get("cache_read_input_tokens")?,
-            cache_creation_input_tokens: row.get("cache_creation_input_tokens")?,
-            output_tokens: row.get("output_tokens")?,
-            reasoning_tokens: row.get("reasoning_tokens")?,
-            known_cost: row.get("known_cost")?,
-            cost_usd: row.get("cost_usd")?,
-            list_cost_usd: row.get("list_cost_usd")?,
-            duration_seconds: row.get("duration_seconds")?,
-            output_seconds: row.get("output_seconds")?,
-            durations: Times::read(row, "durations")?,
-            first_tokens: Times::read(row, "first_tokens")?,
-        })
+    /// Adds a row whose first columns are [`ALL`] of them, of one call or of several, which failed or did not.
+    pub(super) fn add_row(&mut self, row: &rusqlite::Row<'_>, failed: bool) -> rusqlite::Result<()> {
+        // In full, so that a new field forces a decision.
+        let Self {
+            calls,
+            errors,
+            retries,
+            known_usage,
+            input_tokens,
+            cache_read_input_tokens,
+            cache_creation_input_tokens,
+            output_tokens,
+            reasoning_tokens,
+            known_cost,
+            cost_usd,
+            list_cost_usd,
+            duration_seconds,
+            output_seconds,
+            durations,
+            first_tokens,
+        } = self;
+        if failed {
+            *errors = errors.saturating_add(row.get(0)?);
+        }
+        let mut columns = 0..COLUMNS;
+        let numbers = [
+            calls,
+            retries,
+            known_usage,
+            input_tokens,
+            cache_read_input_tokens,
+            cache_creation_input_tokens,
+            output_tokens,
+            reasoning_tokens,
+            known_cost,
+        ];
+        for (sum, column) in numbers.into_iter().zip(&mut columns) {
+            *sum = sum.saturating_add(row.get(column)?);
+        }
+        let sums = [cost_usd, list_cost_usd, duration_seconds, output_seconds];
+        for (sum, column) in sums.into_iter().zip(&mut columns) {
+            *sum += row.get::<_, f64>(column)?;
+        }
+        for (times, column) in [durations, first_tokens].into_iter().zip(&mut columns) {
+            times.add_value(row.get_ref(column)?)?;
+        }
+        Ok(())
     }
 
     /// Adds what `other` adds up to.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 mod bounds;
 mod crash;
 mod disk;
+mod groups;
 mod migration;
 
 use super::*;

@@ -5,11 +5,12 @@
 //! before and how many calls are in it, both as LEB128. That is two or three bytes each, where a row of a
 //! table would take twenty and a search.
 
-use std::{collections::BTreeMap, panic::RefUnwindSafe};
+use std::panic::RefUnwindSafe;
 
 use rusqlite::{
     Connection, Error, Result,
     functions::{Aggregate, Context, FunctionFlags},
+    types::{FromSqlError, ValueRef},
 };
 
 /// Buckets to a doubling.
@@ -29,15 +30,36 @@ fn middle(bucket: i64) -> f64 {
     ((bucket as f64 + 0.5) / TO_A_DOUBLING).exp2()
 }
 
-/// Counts by bucket.
+/// Counts by bucket, in the order of the buckets: what is stored is in that order too, so one walk along both
+/// adds a row to a sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Times(BTreeMap<i64, u64>);
+pub struct Times(Vec<(i64, u64)>);
 
 impl Times {
+    /// Counts `calls` more in `bucket`, all buckets before `place` being smaller; where it is.
+    fn add_from(&mut self, mut place: usize, bucket: i64, calls: u64) -> usize {
+        while let Some((known, counted)) = self.0.get_mut(place) {
+            if *known == bucket {
+                *counted = counted.saturating_add(calls);
+                return place;
+            }
+            if *known > bucket {
+                break;
+            }
+            place += 1;
+        }
+        self.0.insert(place, (bucket, calls));
+        place
+    }
+
+    /// Where `bucket` is, or belongs.
+    fn place(&self, bucket: i64) -> usize {
+        self.0.partition_point(|(known, _)| *known < bucket)
+    }
+
     /// Counts `calls` more in `bucket`.
     fn add(&mut self, bucket: i64, calls: u64) {
-        let counted = self.0.entry(bucket).or_default();
-        *counted = counted.saturating_add(calls);
+        self.add_from(self.place(bucket), bucket, calls);
     }
 
     /// Counts a call that took so long.
@@ -49,21 +71,22 @@ impl Times {
 
     /// Counts what `other` has counted.
     pub fn merge(&mut self, other: &Self) {
+        let mut place = 0;
         for (bucket, calls) in &other.0 {
-            self.add(*bucket, *calls);
+            place = self.add_from(place, *bucket, *calls);
         }
     }
 
     /// What `share` of the calls took at most, seconds: 0.5 is the median. Absent where there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<f64> {
-        let all: u64 = self.0.values().sum();
+        let all = self.0.iter().fold(0, |all: u64, (_, calls)| all.saturating_add(*calls));
         let wanted = (all as f64 * share).ceil().max(1.0) as u64;
-        let mut seen = 0;
+        let mut seen = 0_u64;
         self.0
             .iter()
             .find(|(_, calls)| {
-                seen += **calls;
+                seen = seen.saturating_add(*calls);
                 seen >= wanted
             })
             .map(|(bucket, _)| middle(*bucket))
@@ -85,23 +108,31 @@ impl Times {
 
     /// Counts what is stored; `false` where that is damaged.
     fn decode(&mut self, mut bytes: &[u8]) -> bool {
-        let mut bucket = 0_i64;
+        let (mut bucket, mut place) = (0_i64, 0);
         while !bytes.is_empty() {
             let Some((distance, calls)) = take(&mut bytes).zip(take(&mut bytes)) else { return false };
             let distance = (distance >> 1).cast_signed() ^ -(distance & 1).cast_signed();
-            bucket = bucket.wrapping_add(distance);
-            self.add(bucket, calls);
+            let next = bucket.wrapping_add(distance);
+            // Only the first is below the one before, which is 0, unless the bytes are damaged.
+            if next < bucket {
+                place = self.place(next);
+            }
+            place = self.add_from(place, next, calls);
+            bucket = next;
         }
         true
     }
 
-    /// Out of a column.
-    pub(super) fn read(row: &rusqlite::Row<'_>, column: &str) -> Result<Self> {
-        let mut times = Self::default();
-        match row.get_ref(column)?.as_blob_or_null()? {
-            Some(bytes) if !times.decode(bytes) => Err(damaged()),
-            _ => Ok(times),
+    /// Counts what a column has: nothing, what is stored of several calls, or the duration of one.
+    pub(super) fn add_value(&mut self, value: ValueRef<'_>) -> Result<()> {
+        match value {
+            ValueRef::Null => {}
+            ValueRef::Real(seconds) => self.count(seconds),
+            ValueRef::Blob(bytes) if self.decode(bytes) => {}
+            ValueRef::Blob(_) => return Err(damaged()),
+            ValueRef::Integer(_) | ValueRef::Text(_) => return Err(FromSqlError::InvalidType.into()),
         }
+        Ok(())
     }
 }
 
@@ -154,40 +185,25 @@ where
 ///
 /// | function | of | is |
 /// |---|---|---|
-/// | `times(seconds)` | rows | how long they took |
+/// | `times(seconds)`, `times(times)` | rows | how long all of them took |
 /// | `times_counted(bucket, calls)` | rows | the same, of what has been counted |
-/// | `times_sum(times)` | rows | all of them together |
 /// | `times_and(times, times)` | one row | both together |
 ///
 /// # Errors
 /// The database's.
 pub(super) fn register(database: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let decode = |context: &Context<'_>, argument, times: &mut Times| match context
-        .get_raw(argument)
-        .as_blob_or_null()?
-    {
-        Some(bytes) if !times.decode(bytes) => Err(damaged()),
-        _ => Ok(()),
-    };
-    let seconds = |context: &Context<'_>, times: &mut Times| {
-        if let Some(seconds) = context.get::<Option<f64>>(0)? {
-            times.count(seconds);
-        }
-        Ok(())
-    };
+    let values = |context: &Context<'_>, times: &mut Times| times.add_value(context.get_raw(0));
     let counted = |context: &Context<'_>, times: &mut Times| {
         times.add(context.get(0)?, context.get(1)?);
         Ok(())
     };
-    database.create_aggregate_function("times", 1, flags, Step(seconds))?;
+    database.create_aggregate_function("times", 1, flags, Step(values))?;
     database.create_aggregate_function("times_counted", 2, flags, Step(counted))?;
-    let stored = move |context: &Context<'_>, times: &mut Times| decode(context, 0, times);
-    database.create_aggregate_function("times_sum", 1, flags, Step(stored))?;
-    database.create_scalar_function("times_and", 2, flags, move |context| {
+    database.create_scalar_function("times_and", 2, flags, |context| {
         let mut times = Times::default();
-        decode(context, 0, &mut times)?;
-        decode(context, 1, &mut times)?;
+        times.add_value(context.get_raw(0))?;
+        times.add_value(context.get_raw(1))?;
         Ok(times.encode())
     })
 }
@@ -225,7 +241,7 @@ mod tests {
             one in prop::collection::btree_map(any::<i64>(), any::<u64>(), 0..20),
             two in prop::collection::btree_map(-110_i64..160, 1_u64..1 << 40, 0..20),
         ) {
-            let (one, two) = (Times(one), Times(two));
+            let (one, two) = (Times(one.into_iter().collect()), Times(two.into_iter().collect()));
             let mut sum = one.clone();
             sum.merge(&two);
             let mut decoded = Times::default();
