@@ -61,7 +61,7 @@ impl Drop for Cgroup {
         for directory in self.made.iter().rev() {
             // A process that has ended is taken out of it a moment later.
             for _ in 0..50 {
-                if fs::remove_dir(directory).is_ok() {
+                if fs::remove_dir(directory).is_ok() || !directory.exists() {
                     break;
                 }
                 thread::sleep(Duration::from_millis(20));

@@ -19,8 +19,12 @@ use crate::{
     child::{self, Child, Finished},
     client,
     runtime::with_cgroup2,
+    scenario::Scenario,
     standin::StandIn,
 };
+
+/// Where the stand-in's authority is in it.
+const AUTHORITY: &str = "/etc/ca.pem";
 
 /// A bundle: a root folder and a configuration. It goes when this is dropped.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Bundle {
         copy_program(&root, Path::new("/usr/bin/curl"))?;
         fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/false\n")?;
-        fs::copy(standin.identity().authority(), root.join("etc/ca.pem"))?;
+        fs::copy(standin.identity().authority(), root.join(AUTHORITY.trim_start_matches('/')))?;
 
         let mut command = vec!["/usr/bin/curl".to_owned()];
         command.extend_from_slice(arguments);
@@ -57,7 +61,8 @@ impl Bundle {
             "ociVersion": "1.0.2",
             "process": {
                 "terminal": false, "user": {"uid": 0, "gid": 0}, "args": command, "cwd": "/",
-                "env": ["PATH=/usr/bin", "LANG=C.UTF-8", "CURL_CA_BUNDLE=/etc/ca.pem"], "noNewPrivileges": true, "rlimits": [],
+                "env": ["PATH=/usr/bin", "LANG=C.UTF-8", format!("CURL_CA_BUNDLE={AUTHORITY}")],
+                "noNewPrivileges": true, "rlimits": [],
             },
             "root": {"path": "rootfs", "readonly": true},
             "hostname": "standin-client",
@@ -85,6 +90,20 @@ impl Bundle {
     pub fn run(&self) -> Result<Child> {
         Child::spawn(crun(self.folder.path(), &self.id), client::LIMIT)
     }
+}
+
+/// A command for the root folder of a [`Bundle`] that makes two calls: the first gives the daemon a moment with a
+/// libssl that it has never seen. What matters is whose call the second is.
+#[must_use]
+pub fn two_calls(standin: &StandIn, model: &str) -> Vec<String> {
+    let url = format!("{}/v1/chat/completions", standin.url());
+    let first = Scenario { wait: Some(500), ..Scenario::new(1, 2) }.model();
+    let mut command = vec!["/usr/bin/curl".to_owned()];
+    for (model, then) in [(first.as_str(), Some("--next")), (model, None)] {
+        command.extend(client::curl_arguments(&url, &client::chat(model)));
+        command.extend(["--cacert", AUTHORITY].into_iter().chain(then).map(String::from));
+    }
+    command
 }
 
 /// What runs a bundle, in a mount namespace that has the unified cgroup hierarchy where `crun` looks for it.

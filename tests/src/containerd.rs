@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     child::{self, Child, Finished},
     client,
-    runtime::Server,
+    runtime::{Reach, Server},
     standin::StandIn,
 };
 
@@ -32,7 +32,7 @@ impl Containerd {
     ///
     /// Where it cannot be started.
     pub fn start() -> Result<Self> {
-        let server = Server::start(|folder| {
+        let server = Server::start(Reach::Network, |folder| {
             let at = |name: &str| folder.join(name);
             let config = format!(
                 "version = 2\n\

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{child, client, machine, runtime::Server};
+use crate::{
+    child, client, machine,
+    runtime::{Reach, Server},
+};
 
 const PODMAN: &str = "/usr/bin/podman";
 /// Where they listen, in their folder.
@@ -24,24 +27,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts Docker. It touches no network of the host's.
+    /// Starts Docker. It touches no network of the machine's.
     ///
     /// # Errors
     ///
     /// Where it cannot be had or started.
-    pub fn docker() -> Result<Self> {
+    pub fn docker(reach: Reach) -> Result<Self> {
         let docker = machine::docker()?;
-        let server = Server::start(|folder| {
+        let server = Server::start(reach, |folder| {
             let at = |name: &str| folder.join(name);
-            let config = serde_json::json!({
+            let mut config = serde_json::json!({
                 "data-root": at("data"), "exec-root": at("exec"), "pidfile": at("pid"),
                 "deprecated-key-path": at("key.json"),
                 "hosts": [format!("unix://{}", at(SOCKET).display())],
-                "bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false,
-                "userland-proxy": false, "storage-driver": "vfs",
+                "iptables": false, "ip6tables": false, "ip-forward": false, "storage-driver": "vfs",
+                "userland-proxy-path": docker.join("usr/sbin/docker-proxy"),
                 "exec-opts": ["native.cgroupdriver=cgroupfs"],
                 "runtimes": {"plain": {"path": at("runtime")}}, "default-runtime": "plain",
             });
+            if reach == Reach::Network {
+                config["bridge"] = "none".into();
+            }
             fs::write(at("config.json"), config.to_string())?;
             let command =
                 [docker.join("usr/sbin/dockerd").into(), "--config-file".into(), at("config.json").into()];
@@ -56,8 +62,8 @@ impl Engine {
     /// # Errors
     ///
     /// Where it cannot be started.
-    pub fn podman() -> Result<Self> {
-        let server = Server::start(|folder| {
+    pub fn podman(reach: Reach) -> Result<Self> {
+        let server = Server::start(reach, |folder| {
             let at = |name: &str| folder.join(name);
             let config = format!(
                 "[engine]\n\
@@ -121,7 +127,19 @@ impl Engine {
         let mut tar = Command::new("/usr/bin/tar");
         tar.arg("--create").arg("--file").arg(&archive).arg("--directory").arg(root).arg(".");
         child::output(tar, client::LIMIT)?;
-        run(&self.server, &self.client, &["import", &archive.to_string_lossy(), image]).map(drop)
+        self.tell(&["import", &archive.to_string_lossy(), image]).map(drop)
+    }
+
+    /// Builds the image that a file tells of.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be built.
+    pub fn build(&self, file: &str, context: &Path, image: &str) -> Result<()> {
+        let path = self.server.at("Dockerfile");
+        fs::write(&path, file)?;
+        let [path, context] = [&path, context].map(|path| path.to_string_lossy().into_owned());
+        self.tell(&["build", "--file", &path, "--tag", image, &context]).map(drop)
     }
 
     /// Starts a container on the host's network with these further options, and returns its id.
@@ -130,14 +148,32 @@ impl Engine {
     ///
     /// Where it does not start.
     pub fn run(&self, name: &str, options: &[&str], image: &str, command: &[String]) -> Result<String> {
-        // As Docker names it by default: so the engine that it belongs to can be told.
-        let cgroup = self.server.cgroup("docker");
-        let mut arguments =
-            vec!["run", "--detach", "--network", "host", "--name", name, "--cgroup-parent", &cgroup];
+        let mut arguments = vec!["--detach", "--network", "host", "--name", name];
         arguments.extend_from_slice(options);
         arguments.push(image);
         arguments.extend(command.iter().map(String::as_str));
-        Ok(run(&self.server, &self.client, &arguments)?.trim().to_owned())
+        self.run_as(&arguments)
+    }
+
+    /// Starts a container with these arguments of `run`, and returns what that says: the id of one that is
+    /// detached.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not start.
+    pub fn run_as(&self, arguments: &[&str]) -> Result<String> {
+        // As Docker names it by default: so the engine that it belongs to can be told.
+        let cgroup = self.server.cgroup("docker");
+        Ok(self.tell(&[&["run", "--cgroup-parent", &cgroup], arguments].concat())?.trim().to_owned())
+    }
+
+    /// What its command line says, told this.
+    ///
+    /// # Errors
+    ///
+    /// Where it fails.
+    pub fn tell(&self, arguments: &[&str]) -> Result<String> {
+        run(&self.server, &self.client, arguments)
     }
 }
 
@@ -157,6 +193,8 @@ fn address(server: &Server) -> OsString {
 fn run(server: &Server, client: &[OsString], arguments: &[&str]) -> Result<String> {
     // Nothing is read from, nor left in, the home of whoever runs this.
     let mut command = Command::new("/usr/bin/env");
-    command.arg(format!("HOME={}", server.at("").display())).args(client).args(arguments);
+    command.arg(format!("HOME={}", server.at("").display()));
+    // Debian's Docker builds by itself; what a newer one would do it with is another package.
+    command.arg("DOCKER_BUILDKIT=0").args(client).args(arguments);
     child::output(command, client::LIMIT)
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::child::Child;
 
 /// Programs that the tests start, and Debian's package for each.
-pub const NEEDS: [(&str, &str); 18] = [
+pub const NEEDS: [(&str, &str); 20] = [
     ("/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell"),
     ("/usr/bin/curl", "curl"),
     ("/usr/bin/openssl", "openssl"),
@@ -23,6 +23,8 @@ pub const NEEDS: [(&str, &str); 18] = [
     ("/usr/sbin/nginx", "nginx"),
     ("/usr/bin/containerd", "containerd"),
     ("/usr/bin/crun", "crun"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/sbin/ip", "iproute2"),
     ("/usr/bin/ctr", "containerd"),
     ("/usr/bin/podman", "podman"),
     ("/usr/bin/kill", "procps"),

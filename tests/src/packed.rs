@@ -4,7 +4,10 @@ use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use crate::{child::Child, machine};
+use crate::{
+    child::{self, Child},
+    client, machine,
+};
 
 /// How long packing may take where the tool for it has to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -25,4 +28,24 @@ pub fn pack<T>(kind: &str, take: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let last = packed.stderr.lines().last().unwrap_or_default();
     let file = last.trim_start().strip_prefix("Built ").with_context(|| packed.stderr.clone())?;
     take(&root.join(file))
+}
+
+/// Where [`image`] is, in the folder that it makes.
+pub const BUNDLE: &str = "bundle";
+
+/// A folder with the container image of the daemon under test in it, as an OCI runtime takes it: its root is
+/// `rootfs`.
+///
+/// # Errors
+///
+/// Where it cannot be packed or unpacked.
+pub fn image() -> Result<tempfile::TempDir> {
+    pack("image", |layout| {
+        let folder = tempfile::Builder::new().prefix("llm-tracker-image-").tempdir()?;
+        let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
+        let mut umoci = Command::new("/usr/bin/umoci");
+        umoci.args(["unpack", "--image", &image]).arg(folder.path().join(BUNDLE));
+        child::output(umoci, client::LIMIT)?;
+        Ok(folder)
+    })
 }

@@ -1,30 +1,42 @@
-//! What runs containers: a server in mount and process namespaces of its own, so that everything that it has
-//! started ends with it and nothing of it is left.
+//! What runs containers: a server in a mount namespace of its own, and of which nothing is left.
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 
-use crate::{child::Child, client};
+use crate::{cgroup::Cgroup, child::Child, client};
 
 /// How long it may take to be there, on a busy machine.
 const READY: Duration = Duration::from_secs(30);
 /// Longest life of one in a test.
 const LIFE: Duration = Duration::from_secs(300);
 
+/// What a server and its containers have of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Its network. Processes are in a namespace of their own, and end with the server.
+    Network,
+    /// Its processes and its cgroups, which `--pid host` means, and networks that the engine makes: for a test
+    /// that has [left](crate::network::leave) the machine's.
+    Host,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    // Goes when everything in it has been killed.
+    // Kills what is left, and goes with it.
     cgroup: Above,
+    /// Where the server itself is, below that.
+    _home: Option<Cgroup>,
     folder: tempfile::TempDir,
 }
 
@@ -39,13 +51,25 @@ impl Server {
     /// # Errors
     ///
     /// Where it cannot be started.
-    pub(crate) fn start(command: impl FnOnce(&Path) -> Result<Vec<OsString>>) -> Result<Self> {
+    pub(crate) fn start(reach: Reach, command: impl FnOnce(&Path) -> Result<Vec<OsString>>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("llm-tracker-runtime-").tempdir()?;
         fs::copy(client::script_path("oci_runtime.py"), folder.path().join("runtime"))?;
-        let mut server = with_cgroup2(&["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        // Another one of this process must not be killed with it.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let cgroup = Above(format!("/llm-tracker-e2e-{}-{number}", std::process::id()));
+        let (mut server, home) = match reach {
+            Reach::Network => (with_cgroup2(&["--pid", "--fork", "--kill-child", "--mount-proc"]), None),
+            Reach::Host => {
+                let mut server = Command::new("/usr/bin/unshare");
+                server.args(["--mount", "--fork", "--kill-child"]);
+                let home = Cgroup::new(&format!("{}/server", cgroup.0))?;
+                home.holds(&mut server)?;
+                (server, Some(home))
+            }
+        };
         server.args(command(folder.path())?);
-        let cgroup = Above(format!("/llm-tracker-e2e-{}", std::process::id()));
-        Ok(Self { child: Child::spawn(server, LIFE)?, folder, cgroup })
+        Ok(Self { child: Child::spawn(server, LIFE)?, cgroup, _home: home, folder })
     }
 
     /// Waits until it answers.
@@ -76,10 +100,21 @@ impl Server {
 
 impl Drop for Above {
     fn drop(&mut self) {
-        for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-            let cgroup = PathBuf::from(format!("{hierarchy}{}", self.0));
-            // A process that was killed is taken out of it a moment later.
-            for _ in 0..50 {
+        // The unified hierarchy, or beside it those of version 1.
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let others = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
+        let cgroups: Vec<_> = iter::once(root.clone())
+            .chain(others)
+            .map(|hierarchy| hierarchy.join(self.0.trim_start_matches('/')))
+            .filter(|cgroup| cgroup.exists())
+            .collect();
+        for cgroup in &cgroups {
+            // Only the unified one can.
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+        }
+        for cgroup in cgroups {
+            // A process that was killed is taken out of it when all its probes are.
+            for _ in 0..500 {
                 remove(&cgroup);
                 if !cgroup.exists() {
                     break;

@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
     call::CallLine,
-    client,
     compare::all_exact,
-    container::{Bundle, copy_program},
+    container::{Bundle, copy_program, two_calls},
     containerd::{Containerd, IMAGE},
     daemon::{Daemon, SOON},
     engine::Engine,
     machine::Exclusive,
+    runtime::Reach,
     scenario::Scenario,
     standin::StandIn,
 };
@@ -60,21 +60,6 @@ impl Host {
         ))
     }
 
-    /// A command that makes two calls: the first gives the daemon a moment with a libssl that it has never
-    /// seen. What matters is whose call the second is.
-    fn command(&self, model: &str) -> Vec<String> {
-        let url = format!("{}/v1/chat/completions", self.standin.url());
-        let first = Scenario { wait: Some(500), ..Scenario::new(1, 2) }.model();
-        let ca = ["--cacert".to_owned(), "/etc/ca.pem".to_owned()];
-        let mut command = vec!["/usr/bin/curl".to_owned()];
-        command.extend(client::curl_arguments(&url, &client::chat(&first)));
-        command.extend(ca.clone());
-        command.push("--next".to_owned());
-        command.extend(client::curl_arguments(&url, &client::chat(model)));
-        command.extend(ca);
-        command
-    }
-
     fn call(&mut self, model: &str) -> Result<CallLine> {
         let call =
             self.daemon.wait_for(1, |call| call.model.as_deref() == Some(model))?.pop().context("no call")?;
@@ -96,7 +81,7 @@ fn a_container_that_ctr_runs_has_its_name_and_labels() -> Result<()> {
     let model = Scenario::new(12, 34).tag("ctr").model();
     let cgroup = containerd.cgroup("box");
     let options = ["--cgroup", &cgroup, "--label", "team=red", "--label", "tier=front", "--label", "other=x"];
-    containerd.run("default", &options, &host.bundle.root(), "box", &host.command(&model))?;
+    containerd.run("default", &options, &host.bundle.root(), "box", &two_calls(&host.standin, &model))?;
 
     let call = host.call(&model)?;
     let container = call.container.context("no container")?;
@@ -128,16 +113,16 @@ fn address(engine: &Engine) -> String {
 }
 
 /// One call is made beside another container of the same image, so that neither has the other's name.
-fn named_by_its_engine(start: impl FnOnce() -> Result<Engine>, runtime: &str) -> Result<()> {
+fn named_by_its_engine(start: impl FnOnce(Reach) -> Result<Engine>, runtime: &str) -> Result<()> {
     let machine = Exclusive::take()?;
-    let engine = start()?;
+    let engine = start(Reach::Network)?;
     let mut host = Host::start(machine, &address(&engine), "")?;
     engine.import(&host.bundle.root(), IMAGE)?;
     let options = ["--label", "team=red", "--label", "tier=front", "--label", "other=x"];
     let (model, other) =
         (Scenario::new(12, 34).tag(runtime).model(), Scenario::new(5, 6).tag("other").model());
-    let id = engine.run("box", &options, IMAGE, &host.command(&model))?;
-    engine.run("other", &["--label", "team=blue"], IMAGE, &host.command(&other))?;
+    let id = engine.run("box", &options, IMAGE, &two_calls(&host.standin, &model))?;
+    engine.run("other", &["--label", "team=blue"], IMAGE, &two_calls(&host.standin, &other))?;
 
     let call = host.call(&model)?;
     let container = call.container.context("no container")?;
@@ -163,12 +148,12 @@ fn named_by_its_engine(start: impl FnOnce() -> Result<Engine>, runtime: &str) ->
 fn ignored_by_the_name_of_its_container() -> Result<()> {
     let filter = "[[filter]]\naction = \"ignore\"\ncontainer = \"quiet*\"\n";
     let machine = Exclusive::take()?;
-    let engine = Engine::docker()?;
+    let engine = Engine::docker(Reach::Network)?;
     let mut host = Host::start(machine, &address(&engine), filter)?;
     engine.import(&host.bundle.root(), IMAGE)?;
     let (quiet, loud) = (Scenario::new(3, 4).tag("quiet").model(), Scenario::new(5, 6).tag("loud").model());
-    let id = engine.run("quiet-1", &[], IMAGE, &host.command(&quiet))?;
-    engine.run("loud-1", &[], IMAGE, &host.command(&loud))?;
+    let id = engine.run("quiet-1", &[], IMAGE, &two_calls(&host.standin, &quiet))?;
+    engine.run("loud-1", &[], IMAGE, &two_calls(&host.standin, &loud))?;
     host.call(&loud)?;
     let filtered = |host: &Host| -> Result<f64> {
         let metrics = host.daemon.metrics()?;
@@ -189,7 +174,7 @@ fn ignored_by_the_name_of_its_container() -> Result<()> {
 
     let mut host = Host::start(machine, "docker:///nowhere.sock", filter)?;
     engine.import(&host.bundle.root(), IMAGE)?;
-    engine.run("quiet-2", &[], IMAGE, &host.command(&quiet))?;
+    engine.run("quiet-2", &[], IMAGE, &two_calls(&host.standin, &quiet))?;
     let container = host.call(&quiet)?.container.context("no container")?;
     assert_eq!((container.runtime.as_deref(), container.name), (Some("docker"), None));
     host.daemon.stop()?;
@@ -213,7 +198,7 @@ fn what_kubernetes_writes_on_a_container_names_its_pod() -> Result<()> {
     ] {
         options.extend(["--label", label]);
     }
-    containerd.run("k8s.io", &options, &host.bundle.root(), &id, &host.command(&model))?;
+    containerd.run("k8s.io", &options, &host.bundle.root(), &id, &two_calls(&host.standin, &model))?;
 
     let container = host.call(&model)?.container.context("no container")?;
     assert_eq!((container.id, container.name.as_deref()), (id, Some("app")));
@@ -236,7 +221,7 @@ fn a_pod_of_the_container_runtime_interface_has_all_its_names() -> Result<()> {
             "name": "web-7d4b9c6f5b-x2x7z", "namespace": "shop", "uid": POD_UID,
             "cgroup": containerd.cgroup(&format!("kubepods/burstable/pod{POD_UID}")),
             "labels": {"pod-template-hash": "7d4b9c6f5b", "team": "red"},
-            "container": "app", "image": IMAGE, "command": host.command(&model),
+            "container": "app", "image": IMAGE, "command": two_calls(&host.standin, &model),
         }),
     )?;
 

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn run_as_the_daemon_set_has_it_run_it_sees_the_host() -> Result<()> {
-    let image = packed::pack("image", unpacked)?;
+    let image = packed::image()?;
     let manifests = resources(&deploy("kubernetes"))?;
     let _exclusive = machine::Exclusive::take()?;
     let _resident = daemon::resident()?;
@@ -85,7 +85,7 @@ struct Pod {
 
 impl Pod {
     fn start(folder: tempfile::TempDir, manifests: &[Value]) -> Result<Self> {
-        let bundle = folder.path().join(BUNDLE);
+        let bundle = folder.path().join(packed::BUNDLE);
         let spec = &of_kind(manifests, "DaemonSet")?["spec"]["template"]["spec"];
         let container = &spec["containers"][0];
         let mut config: Value = serde_json::from_str(&fs::read_to_string(bundle.join("config.json"))?)?;
@@ -132,19 +132,6 @@ impl Pod {
         self.service.signal("TERM")?;
         self.service.wait()?.success().map(drop)
     }
-}
-
-/// Where the image is unpacked to.
-const BUNDLE: &str = "bundle";
-
-/// A folder with the image as what a runtime takes.
-fn unpacked(layout: &Path) -> Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new().prefix("llm-tracker-pod-").tempdir()?;
-    let image = format!("{}:v{}", layout.display(), env!("CARGO_PKG_VERSION"));
-    let mut umoci = Command::new("/usr/bin/umoci");
-    umoci.args(["unpack", "--image", &image]).arg(folder.path().join(BUNDLE));
-    output(umoci, LIMIT)?;
-    Ok(folder)
 }
 
 /// Gives the container what its pod says, and takes what it does not.

@@ -39,8 +39,10 @@ pub(crate) const TEST: &[&str] = &[
 /// that only wants to be shown something should have them installed.
 pub(crate) const TEST_ONLY: &[&str] = &[
     "containerd",       // real pods
+    "iptables",         // published ports of Podman's containers
     "podman",           // an engine without a server
     "prometheus",       // a real server that scrapes the daemon, and `promtool`
+    "runc",             // real OCI containers where cgroups are of both versions
     "victoria-metrics", // a store that others write to
 ];
 
