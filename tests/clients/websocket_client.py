@@ -23,7 +23,10 @@ async def ask(socket, **request):
 
 
 async def main():
-    headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    headers = {
+        "authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
+        "x-llm-tracker-labels": "data_id=7",
+    }
     async with websockets.connect(
         URL.replace("https:", "wss:") + path,
         additional_headers=headers,

@@ -76,6 +76,20 @@ impl Bundle {
         Ok(Self { folder, id: id.to_owned() })
     }
 
+    /// The same with more in its environment: `NAME=value` each.
+    ///
+    /// # Errors
+    ///
+    /// Where its configuration cannot be written.
+    pub fn with_environment(self, variables: &[&str]) -> Result<Self> {
+        let file = self.folder.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        let environment = config["process"]["env"].as_array_mut().context("no environment")?;
+        environment.extend(variables.iter().map(|variable| Value::from(*variable)));
+        fs::write(file, config.to_string())?;
+        Ok(self)
+    }
+
     /// Its root folder.
     #[must_use]
     pub fn root(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::symlink, process::CommandExt as _},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use llm_tracker_tests::{
     child::Child,
     client::{self, LIMIT},
     daemon::{Daemon, SOON},
-    ledger::Ledger,
+    ledger::{Ledger, of_this_run},
     machine,
     scenario::Scenario,
     standin::StandIn,
@@ -37,7 +37,7 @@ fn start(config: &str) -> Result<(Ledger, Daemon)> {
 
 /// Has a user make a call, and be done with it.
 fn call(standin: &StandIn, uid: u32, tag: &str) -> Result<String> {
-    let model = Scenario::new(17, 23).tag(tag).model();
+    let model = Scenario::new(17, 23).ours(tag).model();
     let mut curl = client::curl(standin, CHAT, &client::chat(&model));
     // The authority's certificate is for the one who made it.
     curl.arg("--insecure").uid(uid).gid(uid);
@@ -59,15 +59,28 @@ fn models(answer: &Value, ours: &[&str]) -> Vec<String> {
     models.filter(|model| ours.contains(model)).map(str::to_owned).collect()
 }
 
+/// A folder that everybody may look into.
+fn open_folder() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(folder)
+}
+
 /// The command line, run by somebody, who needs not be able to reach where it was built.
-fn command_line(daemon: &Daemon, folder: &Path, uid: u32, arguments: &[&str]) -> Result<String> {
+fn command_line(socket: &Path, folder: &Path, uid: u32, arguments: &[&str]) -> Result<Child> {
     let program = folder.join("llm-tracker");
     if !program.exists() {
         fs::copy(machine::daemon_binary()?, &program)?;
     }
     let mut command = Command::new(program);
-    command.args(arguments).env("LLM_TRACKER_API_SOCKET", daemon.api_socket()).uid(uid).gid(uid);
-    Ok(Child::spawn(command, LIMIT)?.wait()?.success()?.stdout)
+    command.args(arguments).env("LLM_TRACKER_API_SOCKET", socket).uid(uid).gid(uid);
+    Child::spawn(command, LIMIT)
+}
+
+/// Waits until a program has written a text to its standard output.
+fn says(child: &Child, text: &str) -> Result<()> {
+    let said = || Ok(child.stdout()?.contains(text).then_some(()));
+    wait::until("it is not said", SOON, said).with_context(|| text.to_owned())
 }
 
 #[test]
@@ -116,14 +129,16 @@ fn users_see_their_own_calls_and_root_sees_all() -> Result<()> {
     assert_eq!((status, problem["type"].as_str()), (421, Some("urn:llm-tracker:problem:wrong-host")));
 
     // The command line asks the daemon.
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let report = ["report", "--json", "--by", "request_model"];
-    let own = command_line(&daemon, folder.path(), DAEMON, &report)?;
+    let folder = open_folder()?;
+    let socket = daemon.api_socket();
+    let command_line = |uid: u32, arguments: &[&str]| -> Result<String> {
+        Ok(command_line(&socket, folder.path(), uid, arguments)?.wait()?.success()?.stdout)
+    };
+    let own = command_line(DAEMON, &["report", "--json", "--by", "request_model"])?;
     ensure!(own.contains(ours[0]) && !own.contains(ours[1]) && !own.contains(ours[2]), "{own}");
-    let calls = command_line(&daemon, folder.path(), 0, &["calls", "--json", "-n", "1000"])?;
+    let calls = command_line(0, &["calls", "--json", "-n", "1000"])?;
     ensure!(ours.iter().all(|model| calls.contains(model)), "{calls}");
-    let table = command_line(&daemon, folder.path(), NOBODY, &["report"])?;
+    let table = command_line(NOBODY, &["report"])?;
     ensure!(table.starts_with("model"), "{table}");
     daemon.stop()?;
     Ok(())
@@ -163,17 +178,13 @@ fn what_has_just_happened_is_in_an_answer_that_waits() -> Result<()> {
 fn calls_are_streamed_as_they_happen() -> Result<()> {
     let standin = StandIn::start()?;
     let (_ledger, daemon) = start("")?;
-    let mut listening = api::on_socket(&daemon, "/api/v1/stream");
+    let mut listening = api::on_socket(&daemon, "/api/v1/stream?where=process%3Dcurl");
     listening.uid(DAEMON).gid(DAEMON);
     let listening = Child::spawn(listening, LIMIT)?;
-    let hears = |text: &str| -> Result<()> {
-        let heard = || Ok(listening.stdout()?.contains(text).then_some(()));
-        wait::until("it is not heard", SOON, heard).with_context(|| text.to_owned())
-    };
-    hears(": watching\n\n")?;
+    says(&listening, "id: ")?;
     let other = call(&standin, NOBODY, "nobody")?;
     let own = call(&standin, DAEMON, "daemon")?;
-    hears(&own)?;
+    says(&listening, &own)?;
     daemon.stop()?;
     let heard = listening.wait()?.success()?.stdout;
     let events: Vec<&str> = heard.split("\n\n").filter(|event| event.starts_with("event: call\n")).collect();
@@ -186,6 +197,40 @@ fn calls_are_streamed_as_they_happen() -> Result<()> {
     assert_eq!((event["input_tokens"].as_u64(), event["process"]["uid"].as_u64()), (Some(17), Some(1)));
     ensure!(!heard.contains(&other), "somebody else's call is in {heard}");
     ensure!(heard.ends_with("event: end\ndata: {\"reason\":\"stopping\"}\n\n"), "{heard}");
+    Ok(())
+}
+
+#[test]
+fn users_follow_their_own_calls_over_a_restart_of_the_daemon() -> Result<()> {
+    let standin = StandIn::start()?;
+    let folder = open_folder()?;
+    let socket = folder.path().join("api.sock");
+    let (ledger, daemon) = start("")?;
+    // Each daemon has a socket of its own here.
+    symlink(daemon.api_socket(), &socket)?;
+    let before = call(&standin, DAEMON, "before")?;
+    let (_, answer) = ask(api::on_socket(&daemon, "/api/v1/calls?settle=30"), 0, 0)?;
+    ensure!(answer["settled"] == true, "{answer}");
+    let arguments = ["calls", "--follow", "--json", "-n", "1", "--where", &of_this_run()];
+    let following = command_line(&socket, folder.path(), DAEMON, &arguments)?;
+    says(&following, &before)?;
+    let other = call(&standin, NOBODY, "nobody")?;
+    let own = call(&standin, DAEMON, "own")?;
+    says(&following, &own)?;
+
+    let exclusive = daemon.stop()?.into_exclusive();
+    let daemon = Daemon::start_alone(exclusive, &ledger.config(""), "info")?;
+    fs::remove_file(&socket)?;
+    symlink(daemon.api_socket(), &socket)?;
+    let again = call(&standin, DAEMON, "again")?;
+    says(&following, &again)?;
+    following.signal(libc::SIGINT)?;
+    let followed = following.wait()?;
+    for (model, lines) in [(before, 1), (other, 0), (own, 1), (again, 1)] {
+        assert_eq!(followed.stdout.lines().filter(|line| line.contains(&model)).count(), lines, "{model}");
+    }
+    ensure!(followed.stderr.contains("the daemon has stopped: waiting for it"), "{}", followed.stderr);
+    daemon.stop()?;
     Ok(())
 }
 

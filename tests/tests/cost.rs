@@ -1,7 +1,16 @@
 //! What calls cost, and budgets: the same in the event log, on the metrics page and in the ledger, and what the
 //! stand-in's own account says.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
@@ -51,6 +60,40 @@ fn price_list(file: &Path) -> Result<()> {
     Ok(fs::write(file, list.to_string())?)
 }
 
+/// What must be in no log: whoever knows it can write to the channel behind it.
+const SECRET: &str = "hook-secret-7d1c";
+
+/// A webhook that takes the first event and none of the others, and the bodies that it was sent.
+fn hook() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&bodies);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(&stream);
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap_or_default();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            if reader.read_exact(&mut body).is_err() {
+                continue;
+            }
+            let mut bodies = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let status = if bodies.is_empty() { "204 No Content" } else { "503 Service Unavailable" };
+            bodies.push(String::from_utf8_lossy(&body).into_owned());
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            // Whoever does not wait for the answer has had it.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    Ok((address, bodies))
+}
+
 #[test]
 fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     let standin = StandIn::start()?;
@@ -58,11 +101,12 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     let file = |name: &str| ledger.folder().join(name);
     let (prices, told) = (file("prices.json"), file("told"));
     price_list(&prices)?;
+    let (hook, posted) = hook()?;
     let ours = ledger::of_this_run();
     let config = ledger.config(&format!(
         "[cost]\nprices = {prices:?}\n\
          [[budget]]\nname = \"tests\"\nwhere = [\"process=python*\", \"{ours}\"]\nlimit_usd = 0.02\nwindow = \"month\"\nrolling = true\n\
-         thresholds = [0.5]\ncommand = [\"/bin/sh\", \"-c\", 'cat >> {0}; echo >> {0}']\n\
+         thresholds = [0.5]\nwebhook = \"http://{hook}/{SECRET}\"\ncommand = [\"/bin/sh\", \"-c\", 'cat >> {0}; echo >> {0}']\n\
          [[budget]]\nname = \"nobody\"\nwhere = [\"process=nobody\"]\nlimit_tokens = 10\nwindow = \"day\"\n",
         told.display()
     ));
@@ -141,6 +185,23 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
         .map(|line| Ok(serde_json::from_str::<Value>(line)?["threshold"].as_f64().unwrap_or_default()))
         .collect::<Result<_>>()?;
     ensure!(thresholds == [0.5, 1.0], "{told}");
+    // The webhook took the first event, also over the restart once, and was tried in vain with the second.
+    let count = |daemon: &Daemon, told: &str, outcome: &str| -> Result<f64> {
+        let labels = [("budget", "tests"), ("told", told), ("outcome", outcome)];
+        Ok(daemon.metrics()?.sum("llm_tracker_budget_crossings_total", &labels))
+    };
+    wait::until("nobody says that the webhook failed", SOON, || {
+        Ok((count(&daemon, "webhook", "failed")? == 1.0).then_some(()))
+    })?;
+    ensure!(count(&daemon, "webhook", "done")? == 0.0 && count(&daemon, "event", "done")? == 1.0);
+    let posted = posted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let thresholds: Vec<_> = posted
+        .iter()
+        .map(|body| Ok(serde_json::from_str::<Value>(body)?["threshold"].as_f64()))
+        .collect::<Result<_>>()?;
+    ensure!(thresholds == [Some(0.5), Some(1.0), Some(1.0), Some(1.0)], "{posted:?}");
+    let log = daemon.log()?;
+    ensure!(log.contains("the webhook of a budget failed") && !log.contains(SECRET), "{log}");
     let events = fs::read_to_string(daemon.events_file())?;
     ensure!(events.matches("\"type\":\"llm_budget\"").count() == 1, "{events}");
     daemon.stop()?;

@@ -12,6 +12,7 @@ use llm_tracker_tests::{
     machine,
     scenario::Scenario,
     standin::StandIn,
+    terminal::Terminal,
     wait,
 };
 
@@ -103,6 +104,43 @@ fn calls_are_followed_as_they_happen() -> Result<()> {
     following.signal(libc::SIGINT)?;
     let shown = following.wait()?.stdout;
     assert!(shown.lines().count() >= 2 && shown.find("before") < shown.find("after"), "{shown}");
+    Ok(())
+}
+
+/// A terminal in which a daemon's answer is waited for, and then shown.
+#[test]
+fn a_terminal_has_colours_and_is_told_what_takes_long() -> Result<()> {
+    let standin = StandIn::start()?;
+    let ledger = Ledger::new()?;
+    let daemon = ledger.daemon()?;
+    make_calls(&standin)?;
+    ledger.wait_for(&daemon, 15, &ledger::of_this_run())?;
+    let program = machine::daemon_binary()?;
+    let calls = |before: &str| {
+        let (program, socket) = (program.display(), daemon.api_socket());
+        let socket = socket.display();
+        format!(
+            "{before} LLM_TRACKER_API_SOCKET={socket} {program} calls --where error!=; echo status $?; sleep 60"
+        )
+    };
+    let is_shown = |screen: &str| screen.contains("429") && screen.contains("status 0");
+    let colours = Terminal::open((100, 24), &calls(""))?;
+    colours.wait_for("the failed call", is_shown)?;
+    ensure!(colours.has_colours()?, "{}", colours.screen()?);
+    let plain = Terminal::open((100, 24), &calls("NO_COLOR=1"))?;
+    plain.wait_for("the failed call", is_shown)?;
+    ensure!(!plain.has_colours()?, "{}", plain.screen()?);
+    drop((colours, plain));
+
+    // A daemon that does not answer for a while, and then does.
+    daemon.signal(libc::SIGSTOP)?;
+    let waiting = Terminal::open((100, 24), &calls(""))?;
+    let told = waiting.wait_for("what is being done", |screen| screen.contains("Looking for calls ... "));
+    daemon.signal(libc::SIGCONT)?;
+    told?;
+    let screen = waiting.wait_for("the failed call", is_shown)?;
+    ensure!(!screen.contains("Looking for calls"), "{screen}");
+    daemon.stop()?;
     Ok(())
 }
 

@@ -302,7 +302,9 @@ fn a_configuration_is_checked_and_shown() -> Result<()> {
         &["line 2", "did you mean `max_series`?"],
     )?;
     fs::write(file.path(), "[metrics]\nweb_config = \"/nonexistent/web.yml\"\n")?;
-    complains(&run(&["run", "--config", path, "--check-config"])?, 1, &["/nonexistent/web.yml"])
+    complains(&run(&["run", "--config", path, "--check-config"])?, 1, &["/nonexistent/web.yml"])?;
+    fs::write(file.path(), "[api]\ngroup = \"no-such-group\"\n")?;
+    complains(&run(&["run", "--config", path, "--check-config"])?, 1, &["no-such-group", "api.group"])
 }
 
 #[test]

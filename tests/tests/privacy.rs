@@ -5,11 +5,12 @@ use llm_tracker_tests::{
     api,
     child::Child,
     client::{self, KEY, LIMIT, PROMPT},
-    daemon::Daemon,
+    daemon::{Daemon, SOON},
     ledger::Ledger,
     metrics,
     scenario::Scenario,
     standin::{COMPLETION_MARKER, COOKIE_MARKER, StandIn},
+    wait,
 };
 
 const QUERY: &str = "query-marker-3b9a75";
@@ -79,9 +80,11 @@ fn nothing_private_is_in_events_metrics_or_logs() -> Result<()> {
     let log = daemon.log()?;
     ensure!(!log.is_empty(), "a log at trace level that says nothing shows nothing");
     search("log", &log)?;
+    // What was stored is streamed a moment later.
+    let is_streamed = || Ok(stream.stdout()?.contains(&whole).then_some(()));
+    wait::until("no call was streamed", SOON, is_streamed)?;
     let stopped = daemon.stop()?;
     let streamed = stream.wait()?.stdout;
-    ensure!(streamed.contains(&whole), "no call was streamed: {streamed}");
     search("API's stream", &streamed)?;
     search("log", &stopped.finished.stderr)?;
     let stored = std::fs::read(ledger.file())?;

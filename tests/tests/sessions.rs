@@ -7,7 +7,8 @@ use llm_tracker_tests::{
     call::CallLine,
     child::Child,
     client,
-    daemon::SOON,
+    container::Bundle,
+    daemon::{Daemon, SOON},
     ledger::{self, Ledger},
     machine,
     scenario::Scenario,
@@ -182,6 +183,30 @@ fn an_evaluation_is_told_apart_by_its_data_points() -> Result<()> {
         let values: Vec<Value> = exported.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         assert_eq!(values.len() as u64, lines, "{format}: {exported}");
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// `docker run --env LLM_TRACKER_SESSION --env LLM_TRACKER_LABELS` and its likes.
+#[test]
+fn a_container_is_of_the_session_that_its_environment_names() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let url = format!("{}{CHAT}", standin.url());
+    // The first call gives the daemon a moment with a libssl that it has never seen.
+    let first = Scenario { wait: Some(500), ..Scenario::new(1, 2) }.model();
+    let boxed = Scenario::new(3, 4).tag("boxed").model();
+    let mut arguments = client::curl_arguments(&url, &client::chat(&first));
+    arguments.push("--next".to_owned());
+    arguments.extend(client::curl_arguments(&url, &client::chat(&boxed)));
+    let bundle = Bundle::new(&format!("session-{}", std::process::id()), &standin, &arguments)?
+        .with_environment(&["LLM_TRACKER_SESSION=nightly", "LLM_TRACKER_LABELS=data_id=9"])?;
+    bundle.run()?.wait()?.success()?;
+    let calls = daemon.wait_for(1, |call| call.model.as_ref() == Some(&boxed))?;
+    let session = calls[0].session.as_ref();
+    ensure!(calls[0].container.is_some(), "{calls:?}");
+    ensure!(session.is_some_and(|it| it.name.as_deref() == Some("nightly")), "{session:?}");
+    ensure!(session.is_some_and(|it| it.labels["data_id"] == "9"), "{session:?}");
     daemon.stop()?;
     Ok(())
 }

@@ -101,14 +101,16 @@ fn a_stream_in_flight_is_seen_in_a_terminal() -> Result<()> {
     assert_restored(&terminal)?;
 
     // Also without colours, and when it is told to end.
-    let terminal = Terminal::open((80, 24), &script(&socket, "NO_COLOR=1")?)?;
-    terminal.wait_for("call", |screen| screen.contains("curl"))?;
-    assert!(!terminal.has_colours()?);
-    let pid = std::fs::read_to_string(format!("{}.pid", socket.display()))?;
-    let mut kill = Command::new("/usr/bin/kill");
-    kill.args(["-TERM", pid.trim()]);
-    child::output(kill, LIMIT)?;
-    assert_restored(&terminal)?;
+    for signal in ["-TERM", "-INT", "-HUP"] {
+        let terminal = Terminal::open((80, 24), &script(&socket, "NO_COLOR=1")?)?;
+        terminal.wait_for("call", |screen| screen.contains("curl"))?;
+        assert!(!terminal.has_colours()?);
+        let pid = std::fs::read_to_string(format!("{}.pid", socket.display()))?;
+        let mut kill = Command::new("/usr/bin/kill");
+        kill.args([signal, pid.trim()]);
+        child::output(kill, LIMIT)?;
+        assert_restored(&terminal)?;
+    }
 
     let _stopped = daemon.stop()?;
     let gone = Child::spawn(top(&socket, &["--once"])?, LIMIT)?.wait()?;

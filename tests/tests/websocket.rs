@@ -30,6 +30,8 @@ fn responses(compression: &str) -> Result<()> {
         made_by(call, "python3", "/usr/bin/python3")?;
         ensure!(call.model.as_ref() == Some(model), "{:?} instead of {model}", call.model);
         ensure!(call.provider == "unknown", "nobody knows localhost: {}", call.provider);
+        let labels = call.session.as_ref().map(|session| &session.labels);
+        ensure!(labels.is_some_and(|labels| labels["data_id"] == "7"), "the upgrade's labels: {labels:?}");
         // Of the upgrade; the stand-in notes what it would have answered over HTTP.
         ensure!(call.status == Some(101), "status is {:?}", call.status);
         call.status = Some(200);

@@ -86,7 +86,8 @@ impl Row {
         format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
+             X-LLM-Tracker-Labels: data_id=7\r\n\r\n"
         )
     }
 }
@@ -331,6 +332,9 @@ fn conversations_come_out_as_expected() {
     for row in &rows {
         events += row.expected.len();
         let first = calls(&catalog, row, Framing::default(), &[usize::MAX]);
+        if first.iter().any(|call| call.labels.as_deref() != Some("data_id=7")) {
+            failures.push(format!("{}: the labels of the upgrade are not its calls'", row.id));
+        }
         for framing in framings() {
             for sizes in CHUNKINGS {
                 let found = differences(row, &calls(&catalog, row, framing, sizes));

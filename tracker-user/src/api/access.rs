@@ -18,7 +18,7 @@ use hyper::StatusCode;
 use tokio::{net::UnixStream, sync::OnceCell};
 
 use super::Problem;
-use crate::live::Owner;
+use crate::{budget::Budget, live::Owner};
 
 /// Whose calls somebody may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,18 @@ impl Viewer {
             Self::All => true,
             Self::User(uid) => [owner.uid, owner.login_uid].contains(&Some(uid)),
         }
+    }
+}
+
+impl Viewer {
+    /// The budgets of which they see all calls: what they are shown of others would be a part of them.
+    pub(super) fn budgets(self, mut budgets: Vec<Budget>) -> Vec<Budget> {
+        if let Self::User(uid) = self {
+            let user = uzers::get_user_by_uid(uid);
+            let name = user.as_ref().and_then(|user| user.name().to_str());
+            budgets.retain(|budget| budget.is_of(uid, name));
+        }
+        budgets
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asks a daemon on this host, for the command line.
 
 use std::{
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,7 +10,8 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
-    Request, StatusCode,
+    Request, Response, StatusCode,
+    body::Incoming,
     client::conn::http1::{SendRequest, handshake},
     header::HOST,
 };
@@ -23,7 +25,8 @@ use super::{Calls, Report};
 use crate::ledger::Ledger;
 use crate::{
     human::moment,
-    ledger::{Answer, Condition, Dimension, Span, StoredCall},
+    ledger::{Condition, Dimension, Span, StoredCall},
+    stream::sse::{Decoder, SsePiece},
 };
 
 /// How long an answer may take, beside what the daemon was asked to wait.
@@ -100,7 +103,13 @@ impl Client {
         }
     }
 
-    /// What the calls of a stretch of time add up to, as [`Ledger::report`].
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the calls of a stretch of time add up to, as [`Ledger::report`], and how far budgets are used.
     ///
     /// # Errors
     /// The daemon's.
@@ -109,13 +118,13 @@ impl Client {
         span: Span,
         dimensions: &[Dimension],
         conditions: &[Condition],
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<Report, ClientError> {
         let mut parameters = which(span, conditions);
         if !dimensions.is_empty() {
             let names: Vec<_> = dimensions.iter().map(|dimension| dimension.name()).collect();
             parameters.push(("by", names.join(",")));
         }
-        Ok(self.get::<Report>("/api/v1/report", &parameters)?.answer)
+        self.get("/api/v1/report", &parameters)
     }
 
     /// Single calls, the latest `most`, in order, as [`Ledger::calls`].
@@ -146,6 +155,36 @@ impl Client {
         Ok(pages.into_iter().rev().flatten().collect())
     }
 
+    /// The latest `last` calls of a stretch of time and those that come; or those behind an `id`.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn follow(
+        mut self,
+        span: Span,
+        conditions: &[Condition],
+        last: u32,
+        behind: Option<&str>,
+    ) -> Result<Following, ClientError> {
+        let mut parameters = which(Span { until: i64::MAX, ..span }, conditions);
+        parameters.push(("last", last.to_string()));
+        let response = self.exchange("/api/v1/stream", &parameters, behind, async |response| {
+            if response.status() == StatusCode::OK {
+                return Ok(Ok(response));
+            }
+            body(response).await.map(Err)
+        })?;
+        match response {
+            Ok(response) => Ok(Following {
+                client: self,
+                body: response.into_body(),
+                events: EventReader::default(),
+                last_event_id: behind.map(str::to_owned),
+            }),
+            Err((status, body)) => Err(refused(status, &body)?),
+        }
+    }
+
     /// Any answer, of a path under `/api/v1/`.
     ///
     /// # Errors
@@ -155,31 +194,123 @@ impl Client {
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<T, ClientError> {
+        match self.exchange(path, parameters, None, body)? {
+            (StatusCode::OK, body) => Ok(serde_json::from_slice(&body)?),
+            (status, body) => Err(refused(status, &body)?),
+        }
+    }
+
+    /// Asks, and has the answer read.
+    fn exchange<T>(
+        &mut self,
+        path: &str,
+        parameters: &[(&str, String)],
+        behind: Option<&str>,
+        read: impl AsyncFnOnce(Response<Incoming>) -> io::Result<T>,
+    ) -> Result<T, ClientError> {
         let query: Vec<_> = parameters
             .iter()
             .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
             .collect();
-        let request = Request::get(format!("{path}?{}", query.join("&")))
-            .header(HOST, "localhost")
-            .body(Empty::new())
-            .map_err(io::Error::other);
+        let mut request = Request::get(format!("{path}?{}", query.join("&"))).header(HOST, "localhost");
+        if let Some(id) = behind {
+            request = request.header(super::LAST_EVENT_ID, id);
+        }
         let requests = &mut self.requests;
         let exchange = async {
             requests.ready().await.map_err(io::Error::other)?;
-            let response = requests.send_request(request?).await.map_err(io::Error::other)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+            let request = request.body(Empty::new()).map_err(io::Error::other)?;
+            read(requests.send_request(request).await.map_err(io::Error::other)?).await
         };
         let answer = self.runtime.block_on(async { timeout(ANSWER_WITHIN, exchange).await });
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (status, body): (_, Bytes) =
-            answer.map_err(|source| ClientError::Connection { path: self.path.clone(), source })?;
-        if status == StatusCode::OK {
-            return Ok(serde_json::from_slice(&body)?);
+        answer.map_err(|source| ClientError::Connection { path: self.path.clone(), source })
+    }
+}
+
+/// All of an answer.
+async fn body(response: Response<Incoming>) -> io::Result<(StatusCode, Bytes)> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+}
+
+/// What a daemon that says no says.
+fn refused(status: StatusCode, body: &[u8]) -> Result<ClientError, serde_json::Error> {
+    let Refusal { detail } = serde_json::from_slice(body)?;
+    Ok(ClientError::Refused { status, detail })
+}
+
+/// Calls as they come.
+#[derive(Debug)]
+pub struct Following {
+    client: Client,
+    body: Incoming,
+    events: EventReader,
+    last_event_id: Option<String>,
+}
+
+impl Following {
+    /// The calls that came next, of which there may be none; nothing when the daemon stops.
+    ///
+    /// # Errors
+    /// The connection breaks, or the daemon says what nobody understands.
+    pub fn next(&mut self) -> Result<Option<Vec<StoredCall>>, ClientError> {
+        loop {
+            if let Some((calls, id)) = self.events.ready.pop_front() {
+                self.last_event_id = Some(id);
+                return Ok(Some(calls));
+            }
+            let Some(frame) = self.client.runtime.block_on(self.body.frame()) else { return Ok(None) };
+            let frame = frame.map_err(|error| ClientError::Connection {
+                path: self.client.path.clone(),
+                source: io::Error::other(error),
+            })?;
+            if let Some(bytes) = frame.data_ref() {
+                self.events.push(bytes)?;
+            }
         }
-        let Refusal { detail } = serde_json::from_slice(&body)?;
-        Err(ClientError::Refused { status, detail })
+    }
+
+    /// Behind which another stream goes on.
+    #[must_use]
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.last_event_id.as_deref()
+    }
+}
+
+/// Puts server-sent events together: calls, and the `id` behind them, which says that they are all there.
+#[derive(Debug, Default)]
+struct EventReader {
+    decoder: Decoder,
+    data: Vec<u8>,
+    is_call: bool,
+    id: Option<String>,
+    calls: Vec<StoredCall>,
+    ready: VecDeque<(Vec<StoredCall>, String)>,
+}
+
+impl EventReader {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), serde_json::Error> {
+        let Self { decoder, data, is_call, id, calls, ready } = self;
+        let mut outcome = Ok(());
+        decoder.push(bytes, &mut |piece| match piece {
+            SsePiece::Event(name) => *is_call = name == "call",
+            SsePiece::Data(part) if data.len() < MAX_ANSWER => data.extend_from_slice(part),
+            SsePiece::Field { name: "id", value } => *id = Some(String::from_utf8_lossy(value).into_owned()),
+            SsePiece::Dispatch => {
+                if std::mem::take(is_call) {
+                    match serde_json::from_slice(data) {
+                        Ok(call) => calls.push(call),
+                        Err(error) => outcome = Err(error),
+                    }
+                }
+                data.clear();
+                ready.extend(id.take().map(|id| (std::mem::take(calls), id)));
+            }
+            SsePiece::Data(_) | SsePiece::Field { .. } | SsePiece::Comment => {}
+        });
+        outcome
     }
 }
 
@@ -191,4 +322,22 @@ fn which(span: Span, conditions: &[Condition]) -> Vec<(&'static str, String)> {
     }
     parameters.extend(conditions.iter().map(|condition| ("where", condition.to_string())));
     parameters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_handed_on_when_their_id_has_come() {
+        let mut events = EventReader::default();
+        let text = "event: call\ndata: {\"a\":1}\n\n: watching\n\nevent: call\ndata: {}\n\nid: 7\n\n\
+                    event: end\ndata: {\"reason\":\"stopping\"}\n\nid: 8\n\n";
+        for piece in text.as_bytes().chunks(5) {
+            events.push(piece).unwrap();
+        }
+        let ready: Vec<_> = events.ready.iter().map(|(calls, id)| (calls.len(), id.as_str())).collect();
+        assert_eq!(ready, [(2, "7"), (0, "8")]);
+        assert!(events.push(b"event: call\ndata: {\n\n").is_err());
+    }
 }

@@ -25,18 +25,20 @@ use hyper::{
 use serde::Serialize;
 
 use crate::{
+    budget::{BudgetUse, Budgets},
     ledger::{Answer, Condition, Dimension, Ledger, Span},
     live::Live,
     report::Moment,
 };
 pub use access::{Access, Peer, UnknownGroup, Viewer};
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Following};
 pub use problem::{PROBLEM_JSON, Problem};
 use query::Query;
 use reader::Reader;
 pub(crate) use settle::Asked;
 pub use settle::Settle;
-pub use stream::{CallStream, Events};
+pub use stream::Events;
+use stream::{Begin, Followed, Stored, Streams};
 use wire::Cursor;
 pub use wire::{Calls, Report};
 
@@ -46,6 +48,10 @@ pub const PREFIX: &str = "/api/";
 const OPENAPI: &str = include_str!("openapi.yaml");
 /// Calls of one answer, if nobody says otherwise, and at most.
 const CALLS: (u32, u32) = (50, 500);
+/// The latest calls that a stream may begin with, at most.
+pub(crate) const MAX_LAST: u32 = CALLS.1;
+/// By which clients go on where a stream of theirs broke off: the HTML standard's.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// Bytes of the calls of one answer, about.
 const CALLS_BYTES: usize = 512 << 10;
 /// The longest that a question may wait for what has happened, seconds.
@@ -91,7 +97,7 @@ const ROUTES: &[Route] = &[
         endpoint: Endpoint::Report,
         parameters: &["since", "until", "where", "by", "settle"],
     },
-    Route { path: "/api/v1/stream", endpoint: Endpoint::Stream, parameters: &[] },
+    Route { path: "/api/v1/stream", endpoint: Endpoint::Stream, parameters: &["since", "where", "last"] },
     Route { path: "/api/v1/live", endpoint: Endpoint::Live, parameters: &[] },
     Route { path: "/api/v1/openapi.yaml", endpoint: Endpoint::Description, parameters: &[] },
 ];
@@ -99,9 +105,10 @@ const ROUTES: &[Route] = &[
 /// The local API.
 pub struct Api {
     access: Access,
-    ledger: Option<Reader>,
-    settle: Option<Settle>,
-    stream: CallStream,
+    ledger: Option<Arc<Reader>>,
+    settle: Option<Arc<Settle>>,
+    budgets: Budgets,
+    streams: Streams,
     live: Option<Arc<Live>>,
 }
 
@@ -109,25 +116,32 @@ impl Api {
     /// One that says what it is, and nothing of calls yet.
     #[must_use]
     pub fn new(access: Access) -> Self {
-        Self { access, ledger: None, settle: None, stream: CallStream::default(), live: None }
+        Self {
+            access,
+            ledger: None,
+            settle: None,
+            budgets: Budgets::default(),
+            streams: Streams::new(),
+            live: None,
+        }
     }
 
     /// The same with the calls that are stored in this file.
     #[must_use]
     pub fn with_ledger(self, file: PathBuf) -> Self {
-        Self { ledger: Some(Reader::new(file)), ..self }
+        Self { ledger: Some(Arc::new(Reader::new(file))), ..self }
     }
 
     /// The same with a way to wait until that has all that has happened.
     #[must_use]
     pub fn with_settle(self, settle: Settle) -> Self {
-        Self { settle: Some(settle), ..self }
+        Self { settle: Some(Arc::new(settle)), ..self }
     }
 
-    /// The same with calls as they happen.
+    /// The same with budgets, of which reports say how far they are used.
     #[must_use]
-    pub fn with_stream(self, stream: CallStream) -> Self {
-        Self { stream, ..self }
+    pub fn with_budgets(self, budgets: Budgets) -> Self {
+        Self { budgets, ..self }
     }
 
     /// The same with what runs now (`/api/v1/live`).
@@ -138,7 +152,7 @@ impl Api {
 
     /// Ends the answers that have no end of their own.
     pub(crate) fn stop(&self) {
-        self.stream.close();
+        self.streams.stop();
     }
 
     /// Answers a `GET` of something under [`PREFIX`].
@@ -168,7 +182,10 @@ impl Api {
             Endpoint::Stream if request.method() == Method::HEAD => {
                 Ok(event_stream(Either::Left(Full::default())))
             }
-            Endpoint::Stream => self.stream.open(viewer).map(Either::Right).map(event_stream),
+            Endpoint::Stream => {
+                let behind = request.headers().get(LAST_EVENT_ID);
+                self.stream(&query, viewer, behind).await.map(Either::Right).map(event_stream)
+            }
             Endpoint::Live => self.live(viewer).map(whole),
             Endpoint::Description => Err(Problem::not_found()),
         }
@@ -184,7 +201,7 @@ impl Api {
         }
     }
 
-    fn ledger(&self) -> Result<&Reader, Problem> {
+    fn ledger(&self) -> Result<&Arc<Reader>, Problem> {
         self.ledger.as_ref().ok_or_else(|| {
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -225,14 +242,42 @@ impl Api {
         within: Option<Condition>,
     ) -> Result<Bytes, Problem> {
         let span = span(query)?;
+        let budgets = if within.is_none() { self.budgets.get() } else { Vec::new() };
         let conditions: Vec<_> = conditions(query)?.into_iter().chain(within).collect();
         let settled = self.settle(query).await?;
         let question = move |ledger: &Ledger| {
-            let report = ledger.report(span, &by, &conditions)?;
-            Ok(Answer::new(&by, &report))
+            let answer = Answer::new(&by, &ledger.report(span, &by, &conditions)?);
+            let all = budgets.len();
+            let budgets = viewer.budgets(budgets);
+            let budgets_not_shown = Some(all - budgets.len()).filter(|not_shown| *not_shown > 0);
+            let now = jiff::Timestamp::now();
+            let used = budgets.iter().map(|budget| budget.used(now, ledger).map(BudgetUse::from));
+            Ok(Report { answer, budgets: used.collect::<Result<_, _>>()?, budgets_not_shown, settled })
         };
-        let (answer, turn) = self.ledger()?.ask(viewer, question).await?;
-        reader::json(&Report { answer, settled }, turn)
+        let (report, turn) = self.ledger()?.ask(viewer, question).await?;
+        reader::json(&report, turn)
+    }
+
+    async fn stream(
+        &self,
+        query: &Query,
+        viewer: Viewer,
+        behind: Option<&HeaderValue>,
+    ) -> Result<Events, Problem> {
+        let conditions = conditions(query)?;
+        let span = Span { until: i64::MAX, ..span(query)? };
+        let last = query.number("last", 0..=MAX_LAST)?.unwrap_or(0);
+        let begin = match behind {
+            Some(id) => {
+                let number = id.to_str().ok().and_then(|id| id.parse().ok());
+                Begin::Behind(
+                    number.ok_or_else(|| Problem::bad_parameter("`Last-Event-ID` is none of ours"))?,
+                )
+            }
+            None => Begin::Latest(span, last),
+        };
+        let stored = Stored { ledger: Arc::clone(self.ledger()?), settle: self.settle.clone() };
+        self.streams.open(stored, Followed { viewer, conditions, begin }).await
     }
 
     fn live(&self, viewer: Viewer) -> Result<Bytes, Problem> {

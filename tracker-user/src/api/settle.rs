@@ -32,6 +32,11 @@ impl Settle {
         (Self { pipeline, ledger }, asked)
     }
 
+    /// How many calls are stored since the daemon began.
+    pub(super) fn stored(&self) -> u64 {
+        self.ledger.stored()
+    }
+
     /// Waits until every call that was over when this was asked is in the ledger: out of the kernel's ring
     /// buffer, through the pipeline, committed. `false` where that takes longer than `patience`.
     pub(super) async fn settled(&self, patience: Duration) -> bool {

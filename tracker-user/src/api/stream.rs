@@ -1,13 +1,13 @@
-//! Calls as they happen: server-sent events, one a call.
+//! Calls as they are stored: server-sent events, one a call.
 //!
-//! Whoever reads too slowly to keep up is told so and sent away; nobody waits for them.
+//! A stream asks the ledger whenever something was stored, and only once its reader has taken what there was:
+//! whoever reads slowly holds up nobody, misses nothing and takes little memory. Behind the calls of one answer
+//! there is an `id`, from which a stream goes on (`Last-Event-ID`), also after a restart of the daemon.
 
 use std::{
+    fmt::Write as _,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,120 +18,178 @@ use hyper::{
     body::{Body, Frame, SizeHint},
 };
 use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    time::{Instant, Interval, interval_at},
+    sync::{mpsc, watch},
+    time::{Instant, Interval, interval_at, sleep},
 };
 
-use super::{Problem, Viewer};
+use super::{Problem, Settle, Viewer, reader::Reader};
 use crate::{
-    live::Owner,
+    ledger::{Condition, Span, StoredCall},
     places::{Place, Places},
-    record::{Record, Sample, Sink, line},
 };
 
 /// Streams at a time, of which one user has a quarter at most.
 const STREAMS: usize = 32;
-/// Calls that may wait to be sent on a stream, a few hundred kilobytes; who lets more pile up is too slow.
-const QUEUE: usize = 256;
+/// Calls of one answer of the ledger.
+const AT_ONCE: u32 = 100;
+/// Between two looks at whether anything was stored.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two tries to ask a ledger that does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Between two signs of life on a stream, so that one whose reader is gone is noticed.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// The media type of server-sent events.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
-/// Sends every call to those who want to hear of it as it happens. Clones are one.
+/// What is to be followed, and who asks.
 #[derive(Clone, Debug)]
-pub struct CallStream(Arc<Shared>);
+pub(super) struct Followed {
+    pub(super) viewer: Viewer,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) begin: Begin,
+}
 
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// With the latest so many calls of a stretch of time.
+    Latest(Span, u32),
+    /// Behind an `id`.
+    Behind(i64),
+}
+
+/// What answers: the ledger, and who knows when there is something new in it.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) ledger: Arc<Reader>,
+    pub(super) settle: Option<Arc<Settle>>,
+}
+
+/// All streams.
 #[derive(Debug)]
-struct Shared {
-    readers: Mutex<Vec<Reader>>,
+pub(super) struct Streams {
     places: Places<Viewer>,
-    too_slow: AtomicU64,
+    stop: watch::Sender<bool>,
 }
 
-#[derive(Debug)]
-struct Reader {
-    viewer: Viewer,
-    events: mpsc::Sender<Bytes>,
-    too_slow: Arc<AtomicBool>,
-}
-
-impl Default for CallStream {
-    fn default() -> Self {
-        let shared =
-            Shared { readers: Mutex::default(), places: Places::new(STREAMS), too_slow: AtomicU64::new(0) };
-        Self(Arc::new(shared))
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self { places: Places::new(STREAMS), stop: watch::Sender::new(false) }
     }
-}
 
-impl CallStream {
-    /// The calls that somebody may see, from now on.
-    pub(super) fn open(&self, viewer: Viewer) -> Result<Events, Problem> {
-        let place = self.0.places.enter(viewer, viewer == Viewer::All).ok_or_else(|| {
+    /// One more. What stands in its way is said now, not in the stream.
+    pub(super) async fn open(&self, stored: Stored, followed: Followed) -> Result<Events, Problem> {
+        let viewer = followed.viewer;
+        let place = self.places.enter(viewer, viewer == Viewer::All).ok_or_else(|| {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "there are too many streams: close one")
         })?;
-        let (sender, events) = mpsc::channel(QUEUE);
-        let too_slow = Arc::new(AtomicBool::new(false));
-        self.readers().push(Reader { viewer, events: sender, too_slow: Arc::clone(&too_slow) });
-        let alive = interval_at(Instant::now(), ALIVE_EVERY);
-        Ok(Events { events, too_slow, alive, over: false, _place: place })
-    }
-
-    /// Ends all streams, and tells their readers.
-    pub(crate) fn close(&self) {
-        self.readers().clear();
-    }
-
-    /// For the metrics page.
-    #[must_use]
-    pub fn samples(&self) -> Vec<Sample> {
-        vec![Sample::counter(
-            "llm_tracker_api_streams_dropped_total",
-            "Streams of calls ended because their reader was too slow.",
-            self.0.too_slow.load(Ordering::Relaxed),
-        )]
-    }
-
-    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
-        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Sink for CallStream {
-    fn record(&self, record: &Record) {
-        let mut event = None;
-        self.readers().retain(|reader| {
-            if !reader.viewer.sees(&Owner::of(&record.origin)) {
-                return !reader.events.is_closed();
-            }
-            // Written once, and only where somebody reads it.
-            let Some(event) = event.get_or_insert_with(|| encode(record)) else { return true };
-            match reader.events.try_send(event.clone()) {
-                Ok(()) => true,
-                Err(TrySendError::Closed(_)) => false,
-                Err(TrySendError::Full(_)) => {
-                    reader.too_slow.store(true, Ordering::Release);
-                    self.0.too_slow.fetch_add(1, Ordering::Relaxed);
-                    false
-                }
+        let mut follower = Follower { seen: stored.count(), stored, followed };
+        let first = follower.ask().await?;
+        let (sender, events) = mpsc::channel(1);
+        let mut stop = self.stop.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                // An error is that there is nobody left to say so.
+                _ = stop.wait_for(|stopped| *stopped) => {}
+                () = sender.closed() => {}
+                () = follower.run(first, &sender) => {}
             }
         });
+        let alive = interval_at(Instant::now(), ALIVE_EVERY);
+        Ok(Events { events, alive, over: false, _place: place })
+    }
+
+    /// Ends all of them, and tells their readers.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
     }
 }
 
-/// An event, by the HTML standard's chapter on them. JSON has no line breaks.
-fn encode(record: &Record) -> Option<Bytes> {
-    let line =
-        line::encode(record).inspect_err(|error| tracing::error!(%error, "a call could not be written"));
-    Some([b"event: call\ndata: ", line.ok()?.as_slice(), b"\n"].concat().into())
+impl Stored {
+    /// How many calls were stored since the daemon began; absent where nobody counts them.
+    fn count(&self) -> Option<u64> {
+        self.settle.as_ref().map(|settle| settle.stored())
+    }
+}
+
+/// Calls of one answer, and the `id` behind them.
+type Answer = (Vec<StoredCall>, i64);
+
+/// Asks again and again.
+struct Follower {
+    stored: Stored,
+    followed: Followed,
+    /// How many calls were stored when it asked last.
+    seen: Option<u64>,
+}
+
+impl Follower {
+    /// What there is now; next time, what is behind that.
+    async fn ask(&mut self) -> Result<Answer, Problem> {
+        self.seen = self.stored.count();
+        let Followed { viewer, conditions, begin } = self.followed.clone();
+        let question = self.stored.ledger.ask(viewer, move |ledger| match begin {
+            Begin::Latest(span, most) => ledger.calls_and_number(span, &conditions, most),
+            Begin::Behind(number) => ledger.calls_after(number, &conditions, AT_ONCE),
+        });
+        let (answer, _turn) = question.await?;
+        self.followed.begin = Begin::Behind(answer.1);
+        Ok(answer)
+    }
+
+    /// Hands on what there is until nobody takes it.
+    async fn run(mut self, first: Answer, events: &mpsc::Sender<Bytes>) {
+        let (mut calls, mut number) = first;
+        // The first `id` is said in any case.
+        let mut said = None;
+        loop {
+            if said != Some(number) && events.send(encode(&calls, number)).await.is_err() {
+                return;
+            }
+            said = Some(number);
+            if calls.len() < AT_ONCE as usize {
+                self.wait().await;
+            }
+            (calls, number) = loop {
+                match self.ask().await {
+                    Ok(answer) => break answer,
+                    Err(_) => sleep(AGAIN).await,
+                }
+            };
+        }
+    }
+
+    /// Until there may be something new.
+    async fn wait(&self) {
+        loop {
+            sleep(LOOK).await;
+            if self.seen.is_none() || self.stored.count() != self.seen {
+                return;
+            }
+        }
+    }
+}
+
+/// Events, by the HTML standard's chapter on them; JSON has no line breaks. A block that has only an `id` is no
+/// event: clients remember it.
+fn encode(calls: &[StoredCall], number: i64) -> Bytes {
+    let mut text = String::new();
+    for call in calls {
+        match serde_json::to_string(call) {
+            Ok(call) => _ = write!(text, "event: call\ndata: {call}\n\n"),
+            Err(error) => tracing::error!(%error, "a call could not be written"),
+        }
+    }
+    // A string takes whatever it is given.
+    _ = write!(text, "id: {number}\n\n");
+    text.into()
 }
 
 /// A stream, as a body.
 #[derive(Debug)]
 pub struct Events {
     events: mpsc::Receiver<Bytes>,
-    too_slow: Arc<AtomicBool>,
     /// Due at once: the first one says that the stream is there.
     alive: Interval,
     over: bool,
@@ -153,12 +211,7 @@ impl Body for Events {
             Poll::Ready(None) if this.over => Poll::Ready(None),
             Poll::Ready(None) => {
                 this.over = true;
-                let too_slow = this.too_slow.load(Ordering::Acquire);
-                frame(Bytes::from_static(if too_slow {
-                    b"event: end\ndata: {\"reason\":\"too_slow\"}\n\n"
-                } else {
-                    b"event: end\ndata: {\"reason\":\"stopping\"}\n\n"
-                }))
+                frame(Bytes::from_static(b"event: end\ndata: {\"reason\":\"stopping\"}\n\n"))
             }
             Poll::Pending => {
                 ready!(this.alive.poll_tick(context));
@@ -179,63 +232,128 @@ impl Body for Events {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use serde_json::Value;
 
     use super::*;
-    use crate::record::tests::{bare, full};
+    use crate::{
+        ledger::Store,
+        record::tests::{bare, full},
+    };
 
-    async fn next(events: &mut Events) -> Option<String> {
+    const ALL: Span = Span { from: 0, until: i64::MAX };
+
+    /// A ledger, who writes and who reads it.
+    fn ledger() -> (tempfile::TempDir, Store, Stored) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.db");
+        let store = Store::open(&file).unwrap();
+        (folder, store, Stored { ledger: Arc::new(Reader::new(file)), settle: None })
+    }
+
+    fn followed(viewer: Viewer, begin: Begin) -> Followed {
+        Followed { viewer, conditions: Vec::new(), begin }
+    }
+
+    async fn frame(events: &mut Events) -> Option<String> {
         let frame = events.frame().await?.unwrap();
         Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_has_the_calls_that_its_reader_may_see() {
-        let stream = CallStream::default();
-        stream.record(&full());
-        let (mut all, mut one) =
-            (stream.open(Viewer::All).unwrap(), stream.open(Viewer::User(1000)).unwrap());
-        stream.record(&bare());
-        stream.record(&full());
-        let line = |record: &Record| String::from_utf8(line::encode(record).unwrap()).unwrap();
-        for record in [bare(), full()] {
-            assert_eq!(next(&mut all).await.unwrap(), format!("event: call\ndata: {}\n", line(&record)));
+    /// The next frame that says something.
+    async fn next(events: &mut Events) -> String {
+        loop {
+            let text = frame(events).await.unwrap();
+            if text != ": watching\n\n" {
+                return text;
+            }
         }
-        assert!(next(&mut one).await.unwrap().contains(&line(&full())));
-        assert_eq!(next(&mut one).await.unwrap(), ": watching\n\n");
-        let begun = Instant::now();
-        assert_eq!(next(&mut one).await.unwrap(), ": watching\n\n");
-        assert_eq!(begun.elapsed(), ALIVE_EVERY);
-        stream.close();
-        assert!(next(&mut one).await.unwrap().contains("stopping"));
-        assert_eq!(next(&mut one).await, None);
+    }
+
+    async fn calls(events: &mut Events) -> (Vec<u64>, i64) {
+        read(&next(events).await)
+    }
+
+    /// The processes of the calls in a frame, and the `id` behind them.
+    fn read(frame: &str) -> (Vec<u64>, i64) {
+        let (calls, id) = frame.trim_end().rsplit_once("id: ").unwrap();
+        let calls = calls.split_terminator("\n\n").map(|event| {
+            let call: Value =
+                serde_json::from_str(event.strip_prefix("event: call\ndata: ").unwrap()).unwrap();
+            call["process"]["pid"].as_u64().unwrap()
+        });
+        (calls.collect(), id.parse().unwrap())
     }
 
     #[tokio::test]
-    async fn who_is_too_slow_is_told_and_counted() {
-        let stream = CallStream::default();
-        let mut slow = stream.open(Viewer::All).unwrap();
-        for _ in 0..QUEUE + 5 {
-            stream.record(&full());
+    async fn a_stream_has_the_calls_that_its_reader_may_see_and_goes_on_from_an_id() {
+        let (_folder, mut store, stored) = ledger();
+        store.append([&full(), &bare()]).unwrap();
+        let streams = Streams::new();
+        let open = |viewer, begin| streams.open(stored.clone(), followed(viewer, begin));
+        let mut all = open(Viewer::All, Begin::Latest(ALL, 0)).await.unwrap();
+        let mut one = open(Viewer::User(1000), Begin::Latest(ALL, 5)).await.unwrap();
+        let [of_1000, of_nobody] = [full(), bare()].map(|record| u64::from(record.origin.process.pid));
+        assert_eq!(calls(&mut all).await, (vec![], 2));
+        assert_eq!(calls(&mut one).await, (vec![of_1000], 2));
+        store.append([&bare()]).unwrap();
+        assert_eq!(calls(&mut all).await, (vec![of_nobody], 3));
+        // Not theirs: nothing but from where to go on.
+        assert_eq!(calls(&mut one).await, (vec![], 3));
+        drop(all);
+        store.append([&full()]).unwrap();
+        let mut again = open(Viewer::All, Begin::Behind(2)).await.unwrap();
+        assert_eq!(calls(&mut again).await, (vec![of_nobody, of_1000], 4));
+        assert_eq!(calls(&mut one).await, (vec![of_1000], 4));
+        streams.stop();
+        for mut events in [one, again] {
+            assert!(next(&mut events).await.contains("stopping"));
+            assert_eq!(frame(&mut events).await, None);
         }
-        for _ in 0..QUEUE {
-            assert!(next(&mut slow).await.unwrap().starts_with("event: call\n"));
+    }
+
+    #[tokio::test]
+    async fn conditions_choose_and_who_reads_slowly_misses_nothing() {
+        let (_folder, mut store, stored) = ledger();
+        let streams = Streams::new();
+        let conditions = vec!["process=python3".parse().unwrap()];
+        let begin = Begin::Latest(ALL, 10);
+        let slow = Followed { viewer: Viewer::All, conditions, begin };
+        let mut slow = streams.open(stored, slow).await.unwrap();
+        let many = 2 * AT_ONCE as usize + 10;
+        for _ in 0..many {
+            store.append([&full(), &bare()]).unwrap();
         }
-        assert!(next(&mut slow).await.unwrap().contains("too_slow"));
-        assert_eq!(next(&mut slow).await, None);
-        assert_eq!(stream.0.too_slow.load(Ordering::Relaxed), 1);
-        assert!(stream.readers().is_empty());
+        let (mut seen, mut answers) = (Vec::new(), 0);
+        while seen.len() < many {
+            seen.extend(calls(&mut slow).await.0);
+            answers += 1;
+        }
+        assert!(answers >= 3, "{answers} answers");
+        assert_eq!(seen, vec![u64::from(full().origin.process.pid); many]);
     }
 
     #[tokio::test]
     async fn streams_are_few_and_whoever_leaves_makes_room() {
-        let stream = CallStream::default();
-        let mut open: Vec<_> = (0..STREAMS / 4).map(|_| stream.open(Viewer::User(1)).unwrap()).collect();
-        let problem = stream.open(Viewer::User(1)).unwrap_err();
-        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let _other = stream.open(Viewer::User(2)).unwrap();
-        open.pop();
-        let _again = stream.open(Viewer::User(1)).unwrap();
-        stream.record(&full());
-        assert_eq!(stream.readers().len(), STREAMS / 4 + 1, "the one that left is forgotten");
+        let (_folder, _store, stored) = ledger();
+        let streams = Streams::new();
+        let open = async |uid| {
+            let begin = Begin::Latest(ALL, 0);
+            streams.open(stored.clone(), followed(Viewer::User(uid), begin)).await
+        };
+        let mut opened = Vec::new();
+        for _ in 0..STREAMS / 4 {
+            opened.push(open(1).await.unwrap());
+        }
+        assert_eq!(open(1).await.unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        let _other = open(2).await.unwrap();
+        opened.pop();
+        let _again = open(1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_no_ledger_is_refused() {
+        let stored = Stored { ledger: Arc::new(Reader::new("/nonexistent/l.db".into())), settle: None };
+        let refused = Streams::new().open(stored, followed(Viewer::All, Begin::Behind(0))).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

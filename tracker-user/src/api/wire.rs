@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Answer, Position, StoredCall};
+use crate::{
+    budget::BudgetUse,
+    ledger::{Answer, Position, StoredCall},
+};
 
 /// An answer to `/api/v1/calls`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +28,12 @@ pub struct Report {
     /// The sums.
     #[serde(flatten)]
     pub answer: Answer,
+    /// How far the budgets of the configuration are used, whatever was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetUse>,
+    /// How many more there are, which cover others' calls, too; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budgets_not_shown: Option<usize>,
     /// As in [`Calls`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<bool>,

@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use hyper::Uri;
 use jiff::{Timestamp, tz::TimeZone};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Condition, Question, Span, Totals};
+use crate::ledger::{Condition, Ledger, LedgerError, Span, Totals};
 
 pub use watch::{BudgetWatch, Budgets};
 
@@ -246,16 +246,56 @@ impl Used {
     }
 }
 
+/// The same as a report has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetUse {
+    /// Its name.
+    pub budget: String,
+    /// As in [`Used`].
+    pub window: String,
+    /// `usd` or `tokens`: what the numbers are in.
+    pub unit: String,
+    /// What may not be exceeded.
+    pub limit: f64,
+    /// How much was used.
+    pub used: f64,
+    /// The part of the limit; above 1 it is exceeded.
+    pub used_ratio: f64,
+    /// What is left of it.
+    pub remaining: f64,
+}
+
+impl From<Used> for BudgetUse {
+    fn from(used: Used) -> Self {
+        Self {
+            used_ratio: used.share(),
+            remaining: used.left(),
+            budget: used.name,
+            window: used.window.to_owned(),
+            unit: used.limit.unit().to_owned(),
+            limit: used.limit.amount(),
+            used: used.used,
+        }
+    }
+}
+
 impl Budget {
-    /// How far it is used, by what a ledger answers when it is asked for sums.
+    /// Whether all that it covers is this user's.
+    #[must_use]
+    pub fn is_of(&self, uid: u32, user: Option<&str>) -> bool {
+        let uid = uid.to_string();
+        let names = [("uid", Some(uid.as_str())), ("user", user), ("user", Some(uid.as_str()))];
+        let is = |condition: &Condition| {
+            names.iter().any(|(dimension, name)| name.is_some_and(|name| condition.is(dimension, name)))
+        };
+        self.conditions.iter().any(is)
+    }
+
+    /// How far it is used, by a ledger.
     ///
     /// # Errors
     /// The ledger's.
-    pub fn used<E>(
-        &self,
-        now: Timestamp,
-        ask: impl FnOnce(Question) -> Result<Totals, E>,
-    ) -> Result<Used, E> {
+    pub fn used(&self, now: Timestamp, ledger: &Ledger) -> Result<Used, LedgerError> {
         let nanos = |at: Timestamp| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
         let since = if self.rolling {
             let length = i64::try_from(self.window.length().as_secs()).unwrap_or(i64::MAX);
@@ -264,7 +304,7 @@ impl Budget {
             nanos(self.window.began(now))
         };
         let span = Span { from: since, until: i64::MAX };
-        let totals = ask(Question { span, by: Vec::new(), conditions: self.conditions.clone() })?;
+        let totals = Totals::from(&ledger.report(span, &[], &self.conditions)?.total);
         let used = match self.limit {
             Limit::Usd(_) => totals.cost_usd.unwrap_or_default(),
             Limit::Tokens(_) => totals.total_tokens.unwrap_or_default() as f64,

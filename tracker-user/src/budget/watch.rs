@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Budget, Used, tell};
 use crate::{
-    ledger::{Crossings, Ledger, Question, Totals},
+    ledger::{Crossings, Ledger},
     record::Sample,
 };
 
@@ -55,6 +55,12 @@ impl Budgets {
             state.used.retain(|used| budgets.iter().any(|budget| budget.name == used.name));
             state.budgets = budgets;
         });
+    }
+
+    /// Those in force.
+    #[must_use]
+    pub fn get(&self) -> Vec<Budget> {
+        self.with(|state| state.budgets.clone())
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -117,7 +123,8 @@ impl BudgetWatch {
     /// There is no thread to be had.
     pub(crate) fn start(budgets: Budgets, file: PathBuf, events: Events) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let runtime = tokio::runtime::Handle::current();
+        // Its own, so that it does not end before this does.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut watch = Watch { budgets, file, events, runtime, logged: None };
         let run = move || {
             let mut rest = LOOK_EVERY;
@@ -136,13 +143,13 @@ struct Watch {
     budgets: Budgets,
     file: PathBuf,
     events: Events,
-    runtime: tokio::runtime::Handle,
+    runtime: tokio::runtime::Runtime,
     logged: Option<Instant>,
 }
 
 impl Watch {
     fn look(&mut self, now: Timestamp) {
-        let budgets = self.budgets.with(|state| state.budgets.clone());
+        let budgets = self.budgets.get();
         if budgets.is_empty() {
             return;
         }
@@ -228,9 +235,7 @@ pub(super) fn crossed<'a>(
     let crossings = Crossings::open(file)?;
     let (mut all, mut new) = (Vec::new(), Vec::new());
     for budget in budgets {
-        let used = budget.used(now, |Question { span, by, conditions }| {
-            ledger.report(span, &by, &conditions).map(|report| Totals::from(&report.total))
-        })?;
+        let used = budget.used(now, &ledger)?;
         for &threshold in &budget.thresholds {
             let known = crossings.crossed(&used.name, threshold)?;
             // One of the calendar begins anew.

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{Access, Api, Asked, CallStream, Settle},
+    api::{Access, Api, Asked, Settle, UnknownGroup},
     attribution::{self, Agents, Attribution, Filters, Sight},
     budget::Budgets,
     capture::{
@@ -124,7 +124,13 @@ fn refuse_early() -> Result<()> {
 /// Says what is wrong.
 pub fn check(config: &Config) -> Result<()> {
     prices(config)?;
+    access(config)?;
     web_config(config).map(drop)
+}
+
+/// Who may see everybody's calls. A group that is not there yet is no reason not to start.
+fn access(config: &Config) -> Result<Access, UnknownGroup> {
+    config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group)
 }
 
 /// The API's socket. Without it everything else works.
@@ -134,10 +140,9 @@ fn api_socket(config: &ApiConfig) -> Option<ApiSocket> {
 }
 
 /// The local API, and who asks the pipeline on its behalf.
-fn api(config: &Config, files: &Files, stream: CallStream, live: Arc<Live>) -> (Api, mpsc::Receiver<Asked>) {
-    let access = config.api.group.as_deref().map_or_else(|| Ok(Access::default()), Access::of_group);
-    let access = access.inspect_err(|error| tracing::warn!("{error}"));
-    let api = Api::new(access.unwrap_or_default()).with_stream(stream).with_live(live);
+fn api(config: &Config, files: &Files, live: Arc<Live>, budgets: Budgets) -> (Api, mpsc::Receiver<Asked>) {
+    let access = access(config).inspect_err(|error| tracing::warn!("{error}"));
+    let api = Api::new(access.unwrap_or_default()).with_live(live).with_budgets(budgets);
     match config.ledger.file.clone().zip(files.ledger().cloned()) {
         Some((file, ledger)) => {
             let (settle, asked) = Settle::new(ledger);
@@ -212,13 +217,8 @@ async fn serve(
 
     let live = Arc::new(Live::new());
     sinks.push(live.clone());
-    let stream = CallStream::default();
-    sinks.push(Arc::new(stream.clone()));
-    prometheus.add_source(Arc::new({
-        let stream = stream.clone();
-        move || stream.samples()
-    }));
-    let (api, asked) = api(&config, &files, stream, Arc::clone(&live));
+    let budgets = Budgets::new(config.budget.clone());
+    let (api, asked) = api(&config, &files, Arc::clone(&live), budgets.clone());
 
     let otlp = OtlpSink::start(&config.otlp, &prometheus)?.map(Arc::new);
     if let Some(otlp) = &otlp {
@@ -260,7 +260,6 @@ async fn serve(
     );
     let filters = Filters::new(config.filter.clone());
     let prices = prices(&config)?;
-    let budgets = Budgets::new(config.budget.clone());
     let _watch = files.watch_budgets(&config, &budgets)?;
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),

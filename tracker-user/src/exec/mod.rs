@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     random,
     report::Used,
+    terminal::Progress,
 };
 
 /// Arguments of `exec`.
@@ -102,7 +103,9 @@ pub fn run(args: &ExecArgs, config: &Config) -> Result<ExitCode> {
 }
 
 fn say(args: &ExecArgs, config: &Config, session: &str, begun: jiff::Timestamp) -> Result<()> {
+    let progress = Progress::start("Waiting for what the command has used");
     let (used, settled) = Used::since(begun, session, config)?;
+    drop(progress);
     let text = if args.json {
         let mut json = used.to_json(false);
         json["settled"] = settled.into();

@@ -248,6 +248,12 @@ impl Condition {
         Self { dimension: ROLE, pattern: Role::Client.as_str().to_owned(), negated: false }
     }
 
+    /// Whether it is that something is called so, and not otherwise.
+    #[must_use]
+    pub fn is(&self, dimension: &str, name: &str) -> bool {
+        !self.negated && self.dimension.name() == dimension && self.pattern == name
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn dimension(&self) -> &Dimension {

@@ -13,6 +13,7 @@ use super::{
     sums::{self, Sums},
     times,
 };
+use crate::provider::{Call, UsageSource};
 
 /// Groups that a report may have, some 50 MB, unless it is said otherwise.
 const MOST_GROUPS: usize = 100_000;
@@ -429,6 +430,14 @@ fn stored_call(row: &rusqlite::Row<'_>, names: &[String]) -> Result<StoredCall, 
     let sum = |a: &str, b: &str| call.get(a)?.as_i64()?.checked_add(call.get(b)?.as_i64()?);
     if let Some(total) = sum("input_tokens", "output_tokens") {
         call.insert("total_tokens".to_owned(), total.into());
+    }
+    let rate = || {
+        let is_reported = call.get("usage_source")? == UsageSource::Reported.as_str();
+        let tokens = call.get("output_tokens")?.as_u64().filter(|_| is_reported)?;
+        Call::tokens_per_second(tokens, call.get("duration_seconds")?.as_f64()?)
+    };
+    if let Some(rate) = rate() {
+        call.insert("output_tokens_per_second".to_owned(), rate.into());
     }
     Ok(call)
 }

@@ -142,4 +142,4 @@ fn container(origin: &Origin) -> Option<&String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -31,7 +31,7 @@ fn row<'a>(snapshot: &'a Snapshot, by: By, name: &str) -> &'a Totals {
 }
 
 /// A stream with so many tokens.
-fn seen(origin: &Arc<Origin>, tokens: u64, first: Option<u64>) -> Seen<'_> {
+pub(crate) fn seen(origin: &Arc<Origin>, tokens: u64, first: Option<u64>) -> Seen<'_> {
     Seen {
         connection: ConnectionId { tgid: origin.process.pid, generation: 1, ssl: 1 },
         exchange: ExchangeId(1),

@@ -29,7 +29,7 @@ impl UsageSource {
     }
 }
 
-/// The header by which a client labels a single call, in the form of W3C's baggage: `data_id=7`.
+/// The header by which a client labels a single call, or all calls of the WebSocket that it opens, in the form of W3C's baggage: `data_id=7`.
 pub(super) const LABELS: &str = "x-llm-tracker-labels";
 
 /// Token counts, normalised: what is a subset of what never depends on the provider.
@@ -131,9 +131,15 @@ impl Call {
     #[must_use]
     pub fn output_tokens_per_second(&self) -> Option<f64> {
         let reported = self.usage.source == UsageSource::Reported;
-        let tokens = self.usage.output_tokens.filter(|tokens| reported && *tokens > 0)?;
-        let rate = tokens as f64 / self.duration_seconds;
-        (self.duration_seconds > 0.0 && rate.is_finite()).then_some(rate)
+        let tokens = self.usage.output_tokens.filter(|_| reported)?;
+        Self::tokens_per_second(tokens, self.duration_seconds)
+    }
+
+    /// The same of a call of which only the numbers are there.
+    #[must_use]
+    pub fn tokens_per_second(reported: u64, seconds: f64) -> Option<f64> {
+        let rate = reported as f64 / seconds;
+        (reported > 0 && seconds > 0.0 && rate.is_finite()).then_some(rate)
     }
 
     /// OTel's `error.type`: the error, else the status where that is one; absent for what went well.

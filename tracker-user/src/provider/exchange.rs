@@ -115,7 +115,8 @@ impl RequestBody {
     }
 }
 
-fn header<'a>(headers: &'a [(&'static str, String)], wanted: &str) -> Option<&'a str> {
+/// The value of a header, where it was sent and is one of those that are kept.
+pub(super) fn header<'a>(headers: &'a [(&'static str, String)], wanted: &str) -> Option<&'a str> {
     headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str())
 }
 

@@ -1,74 +1,63 @@
 //! How far budgets are used.
 
-use anyhow::Result;
-use serde::Serialize;
-use serde_json::{Value, json};
-
-use super::{
-    Which,
-    source::Source,
-    table::{Column, Table},
-};
+use super::table::{Column, Table};
 use crate::{
-    budget::{Limit, Used},
-    config::Config,
+    budget::BudgetUse,
     human::{count, usd},
-    ledger::Answer,
 };
 
-/// The budgets of the configuration, which are of its ledger.
-pub(super) fn used(which: &Which, config: &Config, source: &mut Source) -> Result<Vec<Used>> {
-    let now = jiff::Timestamp::now();
-    let budgets = if which.ledger.is_none() { config.budget.as_slice() } else { &[] };
-    budgets.iter().map(|it| it.used(now, |question| Ok(source.report(&question)?.total))).collect()
-}
-
-/// An answer, and budgets beside it.
-#[derive(Serialize)]
-pub(super) struct With<'a> {
-    #[serde(flatten)]
-    answer: &'a Answer,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    budgets: Vec<Value>,
-}
-
-impl<'a> With<'a> {
-    pub(super) fn new(answer: &'a Answer, used: &[Used]) -> Self {
-        Self { answer, budgets: used.iter().map(fields).collect() }
+/// For people: a table, and what is not in it.
+pub(super) fn show(used: &[BudgetUse], not_shown: Option<usize>, width: Option<usize>) -> String {
+    let mut text = String::new();
+    if !used.is_empty() {
+        text = format!("\n{}", table(used).show(width));
     }
+    if let Some(not_shown) = not_shown {
+        text += &format!(
+            "\nBudgets that cover calls of others, too, are for root and the group in `api.group`: {not_shown}.\n"
+        );
+    }
+    text
 }
 
-/// For people.
-pub(super) fn table(all: &[Used]) -> Table<'static> {
+fn table(all: &[BudgetUse]) -> Table<'static> {
     let columns = ["budget", "window"].map(Column::text).into_iter();
     let mut table = Table::new(columns.chain(["limit", "used", "share", "left"].map(Column::number)));
     for used in all {
-        let amount = |amount: f64| match used.limit {
-            Limit::Usd(_) => usd(amount),
-            Limit::Tokens(_) => count(amount as u64),
-        };
+        let amount = |amount: f64| if used.unit == "usd" { usd(amount) } else { count(amount as u64) };
         let cells = [
-            used.name.clone(),
-            used.window.to_owned(),
-            amount(used.limit.amount()),
+            used.budget.clone(),
+            used.window.clone(),
+            amount(used.limit),
             amount(used.used),
-            format!("{:.1} %", used.share() * 100.0),
-            amount(used.left()),
+            format!("{:.1} %", used.used_ratio * 100.0),
+            amount(used.remaining),
         ];
         table.row(cells.map(Some));
     }
     table
 }
 
-/// The same by name.
-fn fields(used: &Used) -> Value {
-    json!({
-        "budget": used.name,
-        "window": used.window,
-        "unit": used.limit.unit(),
-        "limit": used.limit.amount(),
-        "used": used.used,
-        "used_ratio": used.share(),
-        "remaining": used.left(),
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_shown_is_said() {
+        let used = BudgetUse {
+            budget: "ada".to_owned(),
+            window: "day".to_owned(),
+            unit: "usd".to_owned(),
+            limit: 20.0,
+            used: 5.0,
+            used_ratio: 0.25,
+            remaining: 15.0,
+        };
+        let text = show(&[used], Some(2), Some(80));
+        assert!(
+            text.contains("$5.00") && text.contains("25.0 %") && text.contains("`api.group`: 2."),
+            "{text}"
+        );
+        assert_eq!(show(&[], None, Some(80)), "");
+    }
 }

@@ -8,7 +8,7 @@ use super::{
     Source, Which,
     shapes::{Format, Shape},
 };
-use crate::config::Config;
+use crate::{config::Config, terminal::Progress};
 
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
@@ -30,7 +30,9 @@ pub struct ExportArgs {
 /// There is nobody to ask, or nobody to write to.
 pub fn export(args: &ExportArgs, config: &Config, out: impl Write) -> anyhow::Result<()> {
     let ExportArgs { format, which, most } = args;
+    let progress = Progress::start("Looking for calls");
     let calls = Source::open(which.ledger.as_deref(), config)?.calls(&which.question(&[]), *most)?;
+    drop(progress);
     if calls.len() as u64 >= u64::from(*most) {
         eprintln!("llm-tracker: the latest {most} calls; --most and --until have others");
     }

@@ -16,14 +16,14 @@ mod shapes;
 mod source;
 mod table;
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::{
     config::Config,
-    ledger::{Condition, Dimension, Ledger, Question, Span, StoredCall},
+    ledger::{Condition, Dimension, Question, Span},
     terminal::{self, Progress},
 };
 use calls::{Form, Writer};
@@ -55,9 +55,6 @@ pub struct Which {
     /// /var/lib/llm-tracker/ledger.db].
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
-    /// For programs: JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Arguments of `report`.
@@ -69,6 +66,9 @@ pub struct ReportArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: clap would take the text for the command's own")]
     pub which: Which,
+    /// For programs: JSON.
+    #[arg(long)]
+    pub json: bool,
     /// For spreadsheets: comma-separated values.
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
@@ -80,13 +80,16 @@ pub struct CallsArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: clap would take the text for the command's own")]
     pub which: Which,
+    /// For programs: a line of the event log each.
+    #[arg(long)]
+    pub json: bool,
     /// For spreadsheets: comma-separated values.
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
     /// The latest so many.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 50)]
     pub most: u32,
-    /// And those that come, until it is interrupted; this reads the ledger's file.
+    /// And those that come, until it is interrupted; a daemon that is started again is waited for.
     #[arg(long, short, conflicts_with = "until")]
     pub follow: bool,
 }
@@ -106,24 +109,26 @@ impl Which {
 /// # Errors
 /// There is neither a daemon nor a ledger, or what there is does not answer; standard output cannot be written.
 pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
-    let ReportArgs { by, which, csv } = args;
+    let ReportArgs { by, which, json, csv } = args;
     let mut source = Source::open(which.ledger.as_deref(), config)?;
     let question = which.question(by);
     let progress = Progress::start("Adding up calls");
-    let answer = source.report(&question)?;
-    let used = budgets::used(which, config, &mut source)?;
+    // Those of the configuration are of its ledger.
+    let budgets = if which.ledger.is_none() { config.budget.as_slice() } else { &[] };
+    let said = source.report_with(&question, budgets)?;
     drop(progress);
-    if which.json {
-        terminal::say(&format!("{}\n", serde_json::to_string_pretty(&budgets::With::new(&answer, &used))?))?;
+    let answer = &said.answer;
+    if *json {
+        terminal::say(&format!("{}\n", serde_json::to_string_pretty(&said)?))?;
     } else if *csv {
-        terminal::say(&render::as_csv(&answer)?)?;
+        terminal::say(&render::as_csv(answer)?)?;
     } else if answer.groups.is_empty() {
         terminal::say(&empty::why(&mut source, &question)?)?;
     } else {
-        terminal::show(&render::table(&answer, terminal::width()))?;
+        terminal::show(&render::table(answer, terminal::width()))?;
     }
-    if !which.json && !*csv && !used.is_empty() {
-        terminal::show(&format!("\n{}", budgets::table(&used).show(terminal::width())))?;
+    if !*json && !*csv {
+        terminal::show(&budgets::show(&said.budgets, said.budgets_not_shown, terminal::width()))?;
     }
     Ok(())
 }
@@ -133,19 +138,18 @@ pub fn report(args: &ReportArgs, config: &Config) -> Result<()> {
 /// # Errors
 /// As [`report`].
 pub fn calls(args: &CallsArgs, config: &Config) -> Result<()> {
-    let CallsArgs { which, csv, most, follow } = args;
+    let CallsArgs { which, json, csv, most, follow } = args;
     let question = which.question(&[]);
-    let form = match (which.json, csv) {
+    let form = match (json, csv) {
         (true, _) => Form::Json,
         (_, true) => Form::Csv,
         _ => Form::Table,
     };
     let mut writer = Writer::new(form, terminal::width());
-    if *follow {
-        let ledger = source::ledger(which.ledger.as_deref(), config)?;
-        return follow_calls(&ledger, &question, *most, |calls| Ok(terminal::show(&writer.write(calls)?)?));
-    }
     let mut source = Source::open(which.ledger.as_deref(), config)?;
+    if *follow {
+        return source.follow(&question, *most, |calls| Ok(terminal::show(&writer.write(calls)?)?));
+    }
     let progress = Progress::start("Looking for calls");
     let calls = source.calls(&question, *most)?;
     drop(progress);
@@ -155,25 +159,4 @@ pub fn calls(args: &CallsArgs, config: &Config) -> Result<()> {
         terminal::show(&writer.write(&calls)?)?;
     }
     Ok(())
-}
-
-/// Takes the latest calls that fit, of which there may be none, and then those that come, until `take` fails.
-fn follow_calls(
-    ledger: &Ledger,
-    Question { span, conditions, .. }: &Question,
-    most: u32,
-    mut take: impl FnMut(&[StoredCall]) -> Result<()>,
-) -> Result<()> {
-    /// How long a call may be stored before whoever follows sees it.
-    const LOOK: Duration = Duration::from_millis(500);
-    /// Calls that are taken at once from those that came.
-    const AT_ONCE: u32 = 1000;
-    let (mut calls, mut number) = ledger.calls_and_number(*span, conditions, most)?;
-    loop {
-        take(&calls)?;
-        if calls.len() < AT_ONCE as usize {
-            thread::sleep(LOOK);
-        }
-        (calls, number) = ledger.calls_after(number, conditions, AT_ONCE)?;
-    }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     human::{count, seconds, share, usd},
     ledger::{Condition, Question, Span, StoredCall},
+    terminal::Progress,
 };
 
 /// Calls that are looked at one by one, at most; the sums are of all.
@@ -30,6 +31,9 @@ pub struct SessionArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: clap would take the text for the command's own")]
     pub which: Which,
+    /// For programs: JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `session` says: the sums, and the sequence of calls.
@@ -37,11 +41,13 @@ pub struct SessionArgs {
 /// # Errors
 /// As [`report`](super::report()).
 pub fn session(args: &SessionArgs, config: &Config) -> Result<String> {
-    let SessionArgs { name, which } = args;
+    let SessionArgs { name, which, json } = args;
     let mut source = Source::open(which.ledger.as_deref(), config)?;
     let Question { span, conditions, .. } = which.question(&[]);
+    let progress = Progress::start("Looking for the session");
     let used = Used::ask(&mut source, span, name, &conditions)?;
-    if which.json {
+    drop(progress);
+    if *json {
         return Ok(format!("{:#}\n", used.to_json(true)));
     }
     Ok(if used.calls.is_empty() {

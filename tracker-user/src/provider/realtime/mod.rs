@@ -19,9 +19,11 @@ use turn::Turn;
 
 use super::{
     Call, Progress,
+    call::LABELS,
     catalog::{SocketRoute, is_by_subscription},
     dialect::{self, IN_PROMPTS, RESPONSES},
     estimate::Estimates,
+    exchange::header,
     json::{PathTable, Scanner},
 };
 use crate::{
@@ -109,6 +111,8 @@ struct Session {
     port: Option<u16>,
     path: String,
     subscription: bool,
+    /// What the client says that the conversation is for.
+    labels: Option<String>,
     /// Of the response that opened it: 101, or 200 over HTTP/2.
     status: Option<u16>,
     /// The model that the client asked for.
@@ -133,6 +137,7 @@ impl Conversation {
             port: head.port,
             path: head.path.clone(),
             subscription: is_by_subscription(head),
+            labels: header(&head.headers, LABELS).map(str::to_owned),
             status: None,
             model: None,
             served: None,

@@ -108,7 +108,7 @@ impl Session {
             subscription: self.subscription,
             continued: false,
             retry: None,
-            labels: None,
+            labels: self.labels.clone(),
             time_to_first_token_seconds: pace.time_to_first_token(started),
             time_per_output_token_seconds: per_token,
             chunk_times: pace.times(),
