@@ -12,6 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::session::{self, Said};
 use crate::capture::Timestamp;
 
+/// Most of them are shorter, bytes: one reading takes all of it, and the next finds the end.
+const ROOM: usize = 4096;
 /// No file read here is longer in practice; a hostile one does not get to be.
 const MAX_FILE: u64 = 64 * 1024;
 /// Enough for the options of an interpreter and the path of its script, bytes.
@@ -131,7 +133,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn read_up_to(path: &Path, limit: u64) -> io::Result<String> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ROOM);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
