@@ -255,7 +255,7 @@ impl Following {
     ///
     /// # Errors
     /// The connection breaks, or the daemon says what nobody understands.
-    pub fn next(&mut self) -> Result<Option<Vec<StoredCall>>, ClientError> {
+    pub fn receive(&mut self) -> Result<Option<Vec<StoredCall>>, ClientError> {
         loop {
             if let Some((calls, id)) = self.events.ready.pop_front() {
                 self.last_event_id = Some(id);

@@ -134,7 +134,7 @@ fn follow_daemon(
     let mut following = client.follow(*span, conditions, most, None)?;
     loop {
         let gone = loop {
-            match following.next() {
+            match following.receive() {
                 Ok(Some(calls)) => take(&calls)?,
                 Ok(None) => break "the daemon has stopped".to_owned(),
                 Err(error @ ClientError::Connection { .. }) => break error.to_string(),
