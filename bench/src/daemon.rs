@@ -1,7 +1,7 @@
 //! The daemon as a child, built for release, seen from outside: its metrics, memory and CPU time.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -185,6 +185,20 @@ impl Metrics {
                 .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
                 .collect(),
         )
+    }
+
+    /// How many series about calls there are.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.0.keys().filter(|series| !series.starts_with("llm_tracker_")).count()
+    }
+
+    /// The series that have grown since an earlier scrape, and by how much.
+    #[must_use]
+    pub fn grown_since(&self, before: &Self) -> BTreeMap<&str, f64> {
+        let grown = |(series, value): (&String, &f64)| value - before.0.get(series).unwrap_or(&0.0);
+        let grown = self.0.iter().map(|it| (it.0.as_str(), grown(it)));
+        grown.filter(|(_, grown)| *grown > 0.0).collect()
     }
 
     /// The sum of all series of a name whose labels contain `label` (empty: all).

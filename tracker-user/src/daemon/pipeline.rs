@@ -166,7 +166,7 @@ impl<V: SetVerdict> Pipeline<V> {
             }
             CaptureEvent::Exec { tgid, at } => {
                 self.close_all(tgid, at);
-                self.attribution.exec(tgid);
+                self.attribution.exec(tgid, at);
             }
             CaptureEvent::Exit { tgid, at } => {
                 if !other_threads_live(tgid) {
@@ -482,7 +482,7 @@ impl<V: SetVerdict> Pipeline<V> {
 
     /// Adds what was not known yet at the first sight of the connection, and says whether there is
     /// nothing to wait for.
-    fn complete(&self, record: &mut Record) -> bool {
+    fn complete(&mut self, record: &mut Record) -> bool {
         self.attribution.complete(&mut record.origin, record.call.started)
     }
 

@@ -1,7 +1,6 @@
 //! The pipeline's task: what comes from the kernel and from discovery, and what is due now and then.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,12 +12,12 @@ use tokio::{
 };
 
 use super::{
-    clock, kernel::KernelVerdicts, lifecycle, lifecycle::Watchdog, pipeline::Pipeline, self_metrics::Status,
-    settling::Settling,
+    clock, kernel::KernelVerdicts, lifecycle, lifecycle::Watchdog, over::Over, pipeline::Pipeline,
+    self_metrics::Status, settling::Settling,
 };
 use crate::{
     attribution::Sight,
-    capture::{CaptureEvent, Connections, KernelLog, Ring, discovery},
+    capture::{Connections, KernelLog, Ring, discovery},
     live::Live,
     log::Suppressed,
 };
@@ -52,7 +51,7 @@ impl Work {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = 0_u32;
-        let mut gone = HashSet::new();
+        let mut over = Over::default();
         loop {
             tokio::select! {
                 biased;
@@ -71,38 +70,36 @@ impl Work {
                     if ticks.is_multiple_of(TICKS_PER_SWEEP) {
                         self.say();
                     }
-                    if ticks.is_multiple_of(TICKS_PER_SWEEP) && !gone.is_empty() {
-                        self.connections.forget(|tgid| gone.contains(&tgid));
-                        gone.clear();
+                    if ticks.is_multiple_of(TICKS_PER_SWEEP) && !over.is_empty() {
+                        self.connections.forget(
+                            |tgid, generation| over.has(tgid, generation),
+                            |tgid| over.has_ended(tgid),
+                        );
+                        over.clear();
                     }
                 }
                 Some(sight) = self.notices.recv() => self.pipeline.observe(&sight),
                 () = self.settling.due() => {
-                    let is_empty = self.drain(&mut gone) < BATCH;
+                    let is_empty = self.drain(&mut over) < BATCH;
                     self.pipeline.tick(clock::now());
                     self.settling.look(is_empty, &self.pipeline);
                 }
                 ready = self.ring.wait() => {
                     ready.context("the ring buffer cannot be waited for")?;
-                    self.drain(&mut gone);
+                    self.drain(&mut over);
                 }
             }
         }
         // The hooks are gone: what is in the ring now is all that there will be.
-        while self.drain(&mut gone) == BATCH {}
+        while self.drain(&mut over) == BATCH {}
         self.pipeline.finish(clock::now());
         self.publish();
         Ok(())
     }
 
-    fn drain(&mut self, gone: &mut HashSet<u32>) -> usize {
+    fn drain(&mut self, over: &mut Over) -> usize {
         self.ring.drain(BATCH, |event| {
-            match event {
-                CaptureEvent::Exit { tgid, .. } | CaptureEvent::Exec { tgid, .. } => _ = gone.insert(tgid),
-                // The id is in use again: what the kernel side has of it is the new process's.
-                CaptureEvent::Opened(ref opened) => _ = gone.remove(&opened.connection.tgid),
-                _ => {}
-            }
+            over.note(&event);
             self.pipeline.handle(event);
         })
     }

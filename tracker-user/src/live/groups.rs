@@ -59,31 +59,29 @@ impl Key {
     }
 }
 
-/// Sums of the minutes, each at the remainder of its number.
-#[derive(Debug)]
-pub(super) struct Minutes([(u64, Sums); MINUTES as usize]);
-
-impl Default for Minutes {
-    fn default() -> Self {
-        Self([const { (0, Sums::NONE) }; MINUTES as usize])
-    }
-}
+/// Sums of the minutes in which there was something, the oldest first: most groups of a busy host are one call's.
+#[derive(Debug, Default)]
+pub(super) struct Minutes(Vec<(u64, Sums)>);
 
 impl Minutes {
     fn add(&mut self, minute: u64, sums: &Sums) {
-        let Some((number, sum)) = self.0.get_mut((minute % MINUTES) as usize) else { return };
         // What is late by an hour has no place any more.
-        if *number > minute {
+        if minute.saturating_add(MINUTES) <= self.newest() {
             return;
         }
-        if *number < minute {
-            (*number, *sum) = (minute, Sums::NONE);
+        let at = self.0.partition_point(|(number, _)| *number < minute);
+        match self.0.get_mut(at).filter(|(number, _)| *number == minute) {
+            Some((_, sum)) => sum.add(sums),
+            None => {
+                self.0.insert(at, (minute, sums.clone()));
+                let newest = self.newest();
+                self.0.retain(|(number, _)| number.saturating_add(MINUTES) > newest);
+            }
         }
-        sum.add(sums);
     }
 
     fn newest(&self) -> u64 {
-        self.0.iter().map(|(number, _)| *number).max().unwrap_or(0)
+        self.0.last().map_or(0, |(number, _)| *number)
     }
 
     /// The sums of each minute after `minute - MINUTES`, up to `minute`.
@@ -96,7 +94,7 @@ impl Minutes {
 /// All groups.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    groups: HashMap<Key, Box<Minutes>>,
+    groups: HashMap<Key, Minutes>,
 }
 
 impl Groups {
@@ -132,6 +130,6 @@ impl Groups {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Minutes)> {
-        self.groups.iter().map(|(key, minutes)| (key, &**minutes))
+        self.groups.iter()
     }
 }

@@ -164,7 +164,7 @@ fn a_pointer_that_is_used_again_is_another_connection() {
     assert_eq!(run.connections().len(), 40);
     assert_eq!(run.closed().len(), 40);
     assert_eq!(capture.connections.count(), 0, "a freed connection was kept");
-    assert_eq!(capture.connections.forget(|_| true), 0);
+    assert_eq!(capture.connections.forget(|_, _| true, |_| true), 0);
 }
 
 fn threads_do_not_mix() {

@@ -115,20 +115,23 @@ impl Connections {
         self.known.keys().filter(Result::is_ok).count()
     }
 
-    /// Forgets the connections of processes of which `is_gone` says so, lest a later process with
-    /// the same id inherits one, and returns how many. One pass over all connections: do it now and
-    /// then, for all processes that have gone since.
-    pub fn forget(&mut self, mut is_gone: impl FnMut(u32) -> bool) -> usize {
+    /// Forgets the connections, by process and generation, that `is_over` knows to be those of a program that is
+    /// over, lest a later one with the same id inherits one, and returns how many; and what goroutines of processes
+    /// were in that `has_ended` knows. One pass over all connections: do it now and then.
+    pub fn forget(&mut self, is_over: impl Fn(u32, u32) -> bool, has_ended: impl Fn(u32) -> bool) -> usize {
         // Removing what an iterator stands on would start it over.
         let calls: Vec<GoCallKey> =
-            self.go_calls.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
+            self.go_calls.keys().filter_map(Result::ok).filter(|key| has_ended(key.tgid)).collect();
         for key in calls {
             // One that is not there any more has returned.
             let _ = self.go_calls.remove(&key);
         }
-        let gone: Vec<ConnectionKey> =
-            self.known.keys().filter_map(Result::ok).filter(|key| is_gone(key.tgid)).collect();
-        gone.iter().filter(|key| self.known.remove(key).is_ok()).count()
+        let known = self.known.iter().filter_map(Result::ok);
+        let over: Vec<ConnectionKey> = known
+            .filter(|(key, connection)| is_over(key.tgid, connection.generation))
+            .map(|(key, _)| key)
+            .collect();
+        over.iter().filter(|key| self.known.remove(key).is_ok()).count()
     }
 }
 
