@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -100,9 +99,8 @@ fn runs_as_documented(start: impl FnOnce(Reach) -> Result<Engine>, runtime: &str
 
     let doctor = engine.tell(&["exec", NAME, "llm-tracker", "doctor"])?;
     ensure!(doctor.contains("llm-tracker can run here"), "{doctor}");
-    let begun = Instant::now();
+    // Then it is killed, and its status another.
     engine.tell(&["stop", "--time", "5", NAME])?;
-    ensure!(begun.elapsed() < Duration::from_secs(5), "it did not end by itself; it said: {}", said()?);
     let status = engine.tell(&["inspect", "--format", "{{.State.ExitCode}}", NAME])?;
     ensure!(status.trim() == "0", "it ended with {status}; it said: {}", said()?);
     Ok(())
