@@ -166,7 +166,7 @@ fn costs_are_the_same_everywhere_and_a_budget_tells_once() -> Result<()> {
     let group = python(&said).context("no group")?;
     same("the ledger", group["cost_usd"].as_f64().context("no cost")?)?;
     same("the budget", said["budgets"][0]["used"].as_f64().context("no budget")?)?;
-    let daemon = Daemon::start_alone(daemon.stop()?.into_exclusive(), &config, "info")?;
+    let mut daemon = Daemon::start_alone(daemon.stop()?.into_exclusive(), &config, "info")?;
     let ratio = wait::until("the budget is not on the page", SOON, || {
         let ratio = daemon.metrics()?.sum("llm_tracker_budget_used_ratio", &[("budget", "tests")]);
         Ok((ratio > 0.0).then_some(ratio))
