@@ -112,6 +112,7 @@ pub(crate) mod tests {
                     uid: Some(1000),
                     user: Some("ada".to_owned()),
                 },
+                cgroup_id: None,
                 cgroup: Some("/docker/abc".to_owned()),
                 container: Some(Container {
                     id: "abc".to_owned(),

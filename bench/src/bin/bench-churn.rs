@@ -258,7 +258,6 @@ const LOSSES: &[&str] = &[
     "llm_tracker_processes_too_late_total",
     "llm_tracker_processes_evicted_total",
     "llm_tracker_discovery_lost_records_total",
-    "llm_tracker_unattributed_",
 ];
 
 /// What the daemon holds at one moment.

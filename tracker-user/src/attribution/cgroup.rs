@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::made::Cgroups;
+
 /// v1 hierarchies, the most telling first. systemd's is where units and scopes are.
 const V1_PREFERENCE: [&str; 5] = ["name=systemd", "memory", "pids", "cpu", "cpuacct"];
 
@@ -114,6 +116,11 @@ fn unescape_octal(text: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Paths {
     mount: Option<PathBuf>,
+    /// Those that were told of or asked for.
+    made: Cgroups,
+    /// Whether somebody tells.
+    told: bool,
+    /// Those that the last walk has found.
     known: HashMap<u64, String>,
     walked: Option<Instant>,
     limits: Limits,
@@ -122,7 +129,7 @@ pub(super) struct Paths {
 /// What looking for ids may cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Paths kept.
+    /// Paths kept of a walk.
     pub(super) known: usize,
     /// Directories read by one walk.
     pub(super) directories: usize,
@@ -138,13 +145,18 @@ impl Default for Limits {
 
 impl Paths {
     pub(super) fn new(mount: Option<PathBuf>, limits: Limits) -> Self {
-        Self { mount, known: HashMap::new(), walked: None, limits }
+        Self { mount, made: Cgroups::default(), told: false, known: HashMap::new(), walked: None, limits }
+    }
+
+    /// Asks `made`, which somebody tells of cgroups as they are made.
+    pub(super) fn with_made(self, made: Cgroups) -> Self {
+        Self { made, told: true, ..self }
     }
 
     /// The path of a cgroup that exists, or that was seen while it did.
     pub(super) fn get(&mut self, id: u64) -> Option<String> {
-        if let Some(path) = self.known.get(&id) {
-            return Some(path.clone());
+        if let Some(path) = self.remembered(id).or_else(|| self.known.get(&id).cloned()) {
+            return Some(path);
         }
         let mount = self.mount.clone()?;
         let found = match by_handle(&mount, id) {
@@ -161,9 +173,19 @@ impl Paths {
             }
         };
         if let Some(path) = &found {
-            self.learn(id, path.clone());
+            self.made.learn(id, path);
         }
         found
+    }
+
+    /// Whether the path of one that is gone may be known soon.
+    pub(super) const fn are_told(&self) -> bool {
+        self.told
+    }
+
+    /// The path of a cgroup that was told of or asked for before.
+    pub(super) fn remembered(&self, id: u64) -> Option<String> {
+        self.made.path(id)
     }
 
     /// The id of a cgroup that exists.
@@ -173,13 +195,13 @@ impl Paths {
     }
 
     /// Remembers a cgroup while it exists, so that its id says something when it is gone.
-    pub(super) fn remember(&mut self, path: &str) {
+    pub(super) fn remember(&self, path: &str) {
         if let Some(id) = self.id(path) {
-            self.learn(id, path.to_owned());
+            self.made.learn(id, path);
         }
     }
 
-    /// Remembers what was learnt elsewhere.
+    /// Remembers what a walk has found.
     fn learn(&mut self, id: u64, path: String) {
         if self.known.len() >= self.limits.known && !self.known.contains_key(&id) {
             self.known.clear();

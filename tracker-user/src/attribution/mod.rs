@@ -9,6 +9,7 @@ mod container;
 mod crun;
 mod filter;
 mod limits;
+mod made;
 mod origin;
 mod processes;
 mod procfs;
@@ -22,6 +23,7 @@ pub use agents::{AgentRoots, AgentRootsError, Agents};
 pub use filter::{Action, Filter, Filters};
 pub(crate) use filter::{Basis, Decision, decide, decide_finally};
 pub use limits::{Config, Counters};
+pub use made::Cgroups;
 pub use origin::{Agent, Container, Login, Origin, Process, Workload};
 pub use processes::{Attribution, Programs};
 pub use runtime::{

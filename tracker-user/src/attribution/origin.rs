@@ -110,6 +110,9 @@ pub struct Agent {
 pub struct Origin {
     /// The process.
     pub process: Process,
+    /// The id of its cgroup while that has no path: who made the call may be gone before it can be told.
+    #[serde(skip)]
+    pub cgroup_id: Option<u64>,
     /// cgroup path: v2, or v1 where the host is hybrid and v2 says only `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,

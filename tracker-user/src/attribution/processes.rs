@@ -12,6 +12,7 @@ use super::{
     agents::Agents,
     cgroup, container, crun,
     limits::{Config, Counters},
+    made::Cgroups,
     origin::{Container, Login, Origin, Process},
     procfs::{self, Image, Snapshot, StartTime},
     runtime::Runtimes,
@@ -25,6 +26,8 @@ use crate::capture::{Opened, Timestamp};
 /// Events are in order, so an exit comes before its pid is used again, unless it was lost. Then the
 /// next look at `/proc` finds out, and there is one at least this often.
 const VERIFY_EVERY: Duration = Duration::from_secs(1);
+/// Execs remembered, to tell looks at the program before: as many as looks may wait.
+const MAX_EXECUTED: usize = 4096;
 
 /// Knows the programs of processes that lived too briefly to be read from `/proc`.
 pub trait Programs: Debug + Send {
@@ -46,6 +49,8 @@ pub struct Attribution {
     /// Asked for whom a process works.
     agents: Option<Agents>,
     entries: HashMap<u32, Entry>,
+    /// The latest execs, in order.
+    executed: VecDeque<(Timestamp, u32)>,
     /// Exits in order, to be forgotten after the grace time.
     leaving: VecDeque<(Instant, u32)>,
     users: Users,
@@ -62,6 +67,8 @@ struct Entry {
     /// Absent where the process was gone before it could be read.
     start: Option<StartTime>,
     image: Option<Image>,
+    /// When it was read; zero where it was not.
+    as_of: Timestamp,
     origin: Arc<Origin>,
     /// The cgroup that `origin` was read in; absent until a call tells.
     cgroup_id: Option<u64>,
@@ -83,6 +90,7 @@ impl Attribution {
             runtimes: config.runtimes.clone().map(|runtimes| Runtimes::new(runtimes, &config.proc_root)),
             paths: cgroup::Paths::new(mount, cgroup::Limits::default()),
             entries: HashMap::new(),
+            executed: VecDeque::new(),
             leaving: VecDeque::new(),
             counters: Counters::default(),
             clock: 0,
@@ -104,31 +112,56 @@ impl Attribution {
         Self { agents: Some(agents), ..self }
     }
 
+    /// Knows the cgroups that `made` is told of.
+    #[must_use]
+    pub fn with_cgroups(self, made: Cgroups) -> Self {
+        Self { paths: self.paths.with_made(made), ..self }
+    }
+
     /// A process was first seen to map a TLS library, and read while it was there.
     pub fn observe(&mut self, sight: &Sight) {
         self.forget_the_gone();
         self.counters.read += 1;
-        self.settle(sight.pid, &sight.snapshot, None);
+        let Sight { pid, snapshot } = sight;
+        let is_newer = |entry: &Entry| entry.start == Some(snapshot.start) && entry.as_of > snapshot.at;
+        if self.entries.get(pid).is_some_and(is_newer) {
+            return;
+        }
+        if !self.has_executed_since(*pid, snapshot.at) {
+            self.settle(*pid, snapshot, None);
+        } else if let Some(now) = self.read(*pid) {
+            self.settle(*pid, &now, None);
+        } else {
+            // Of the program that it ran last nothing was seen.
+            return;
+        }
         // Its exit may have been told before this was taken in.
-        if !procfs::is_there(&self.config.proc_root, sight.pid, sight.snapshot.start) {
-            self.gone(sight.pid);
+        if !procfs::is_there(&self.config.proc_root, *pid, snapshot.start) {
+            self.gone(*pid);
         }
     }
 
     /// A process replaced its program. One that was not known stays unknown until it matters.
-    pub fn exec(&mut self, pid: u32) {
-        if !self.entries.contains_key(&pid) {
+    pub fn exec(&mut self, pid: u32, at: Timestamp) {
+        if self.executed.len() >= MAX_EXECUTED {
+            self.executed.pop_front();
+        }
+        self.executed.push_back((at, pid));
+        if self.entries.get(&pid).is_none_or(|entry| entry.as_of >= at) {
             return;
         }
+        // Its environment is another as well, and who is put into a container is so before that.
+        self.entries.remove(&pid);
         if let Some(snapshot) = self.read(pid) {
-            // Its environment, too, is another.
-            self.entries.remove(&pid);
             self.insert(pid, &snapshot, None);
-        } else if let Some(entry) = self.entries.get_mut(&pid) {
-            // Already over: the old program's name would be wrong, the rest still holds.
-            let origin = Arc::make_mut(&mut entry.origin);
-            (origin.process.name, origin.process.exe) = (None, None);
         }
+    }
+
+    /// Whether a process has replaced its program, or may have, after it was looked at.
+    fn has_executed_since(&self, pid: u32, at: Timestamp) -> bool {
+        let forgotten = self.executed.len() >= MAX_EXECUTED
+            && self.executed.front().is_some_and(|(oldest, _)| *oldest > at);
+        forgotten || self.executed.iter().any(|(then, who)| *who == pid && *then > at)
     }
 
     /// A connection was opened. Returns the origin to keep with it.
@@ -182,14 +215,21 @@ impl Attribution {
 
     /// Adds to an origin what was not known yet when it was handed out, and says whether nothing more can be
     /// expected soon. `at` is a time at which the process made the call.
-    pub fn complete(&self, origin: &mut Origin, at: Timestamp) -> bool {
+    pub fn complete(&mut self, origin: &mut Origin, at: Timestamp) -> bool {
         let more = self.add_agent(origin, at);
+        let path = origin.cgroup_id.and_then(|id| self.paths.remembered(id));
+        if path.is_some() {
+            let login = origin.login.take().unwrap_or_default();
+            let found = Origin { cgroup_id: None, cgroup: path, ..std::mem::take(origin) };
+            *origin = self.placed(found, login, None);
+        }
         let process = &mut origin.process;
         if let (None, Some(comm)) = (&process.exe, &process.name) {
             process.exe = self.exe(process.pid, comm, at);
         }
         let named = self.fill(origin.container.as_mut(), origin.cgroup.as_deref());
-        named && !more && (origin.process.exe.is_some() || origin.process.name.is_none())
+        let placed = origin.cgroup_id.is_none() || !self.paths.are_told();
+        named && placed && !more && (origin.process.exe.is_some() || origin.process.name.is_none())
     }
 
     /// Adds to an origin the labels that a request has beside those of its process.
@@ -299,6 +339,10 @@ impl Attribution {
             Some(entry) if entry.start == Some(snapshot.start) => {
                 entry.verified = Instant::now();
                 entry.gone = None;
+                // Of one that is about to be gone no program is seen: what is known may be the one before.
+                if snapshot.exe.is_some() {
+                    entry.as_of = snapshot.at;
+                }
                 // Programs rename themselves, and an exec may have been lost. Of a leader that
                 // exited before its threads there is nothing more to read than before.
                 let process = &entry.origin.process;
@@ -328,7 +372,7 @@ impl Attribution {
         let session = self.session(pid, snapshot);
         let origin = self.in_cgroup(process, login, snapshot.cgroup.as_deref(), cgroup_id);
         let origin = Arc::new(Origin { session, ..origin });
-        self.remember(pid, Some((snapshot.start, snapshot.image)), origin, cgroup_id, None);
+        self.remember(pid, Some(snapshot), origin, cgroup_id, None);
     }
 
     /// The session of a process, as it was when its program was first seen: some write over their environment, to
@@ -353,7 +397,7 @@ impl Attribution {
     fn remember(
         &mut self,
         pid: u32,
-        identity: Option<(StartTime, Option<Image>)>,
+        snapshot: Option<&Snapshot>,
         origin: Arc<Origin>,
         cgroup_id: Option<u64>,
         gone: Option<Instant>,
@@ -362,9 +406,16 @@ impl Attribution {
             self.make_room();
         }
         self.clock += 1;
-        let (start, image) = identity.map_or((None, None), |(start, image)| (Some(start), image));
-        let entry =
-            Entry { start, image, origin, cgroup_id, gone, verified: Instant::now(), used: self.clock };
+        let entry = Entry {
+            start: snapshot.map(|it| it.start),
+            image: snapshot.and_then(|it| it.image),
+            as_of: snapshot.map_or(Timestamp(0), |it| it.at),
+            origin,
+            cgroup_id,
+            gone,
+            verified: Instant::now(),
+            used: self.clock,
+        };
         self.entries.insert(pid, entry);
     }
 
@@ -416,15 +467,23 @@ impl Attribution {
         }
         let cgroup = cgroups.and_then(cgroup::path);
         let cgroup = cgroup.or_else(|| cgroup_id.and_then(|id| self.paths.get(id)));
-        let mut container = cgroup.as_deref().and_then(|path| {
+        let cgroup_id = cgroup_id.filter(|_| cgroup.is_none());
+        let origin = Origin { process, cgroup_id, cgroup, ..Origin::default() };
+        self.placed(origin, login, cgroups.and_then(cgroup::systemd))
+    }
+
+    /// Adds what the path of its cgroup says, and that in systemd's own hierarchy of v1.
+    fn placed(&mut self, origin: Origin, login: Login, systemd: Option<&str>) -> Origin {
+        let cgroup = origin.cgroup.as_deref();
+        let mut container = cgroup.and_then(|path| {
             container::container(path)
                 .or_else(|| crun::container(&self.config.crun_state, path))
                 .or_else(|| self.runtimes.as_ref()?.container(path))
         });
         // The first sight of a container, at the latest: so its name is there when its first call is over.
-        self.fill(container.as_mut(), cgroup.as_deref());
-        let place = cgroup.as_deref().map(systemd::Place::of).filter(|place| place.unit.is_some());
-        let place = place.or_else(|| Some(systemd::Place::of(cgroup::systemd(cgroups?)?)));
+        self.fill(container.as_mut(), cgroup);
+        let place = cgroup.map(systemd::Place::of).filter(|place| place.unit.is_some());
+        let place = place.or_else(|| Some(systemd::Place::of(systemd?)));
         let systemd::Place { unit, slice, session, owner } = place.unwrap_or_default();
         let (uid, session) = (login.uid.or(owner), session.or(login.session));
         let login = (uid.is_some() || session.is_some()).then(|| Login {
@@ -432,7 +491,7 @@ impl Attribution {
             user: uid.and_then(|uid| self.users.name(uid)),
             session,
         });
-        Origin { process, cgroup, container, unit, slice, login, agent: None, session: None }
+        Origin { container, unit, slice, login, ..origin }
     }
 
     /// Follows a process that was moved to another cgroup. The first call counts as a move: since
@@ -446,13 +505,19 @@ impl Attribution {
         let now = procfs::snapshot(&self.config.proc_root, pid).filter(|now| Some(now.start) == start);
         if let Some(now) = now.filter(|now| now.exe.is_some()) {
             self.insert(pid, &now, Some(cgroup_id));
-        } else if origin.cgroup.is_none() {
+        } else if origin.cgroup.is_none() || self.is_elsewhere(cgroup_id, &origin) {
             let Origin { process, login, session, .. } = Origin::clone(&origin);
             let origin = self.in_cgroup(process, login.unwrap_or_default(), None, Some(cgroup_id));
             if let Some(entry) = self.entries.get_mut(&pid) {
                 entry.origin = Arc::new(Origin { session, ..origin });
             }
         }
+    }
+
+    /// Whether a cgroup is known to be another than the one that was read. Where it is the root, what was read may be
+    /// of a v1 hierarchy.
+    fn is_elsewhere(&mut self, cgroup_id: u64, origin: &Origin) -> bool {
+        self.paths.get(cgroup_id).is_some_and(|path| path != "/" && Some(&path) != origin.cgroup.as_ref())
     }
 
     fn forget_the_gone(&mut self) {

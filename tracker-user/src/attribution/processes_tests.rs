@@ -118,7 +118,7 @@ fn a_session_is_that_of_the_environment_at_the_start_of_the_program() {
     assert!(!format!("{attribution:?}").contains("secret"));
     // The same program again, for something else.
     says("LLM_TRACKER_LABELS=data_id=2,=\0");
-    attribution.exec(10);
+    attribution.exec(10, procfs::now());
     assert_eq!(data_id(&attribution.origin(10, 8)).as_deref(), Some("2"));
     assert_eq!(attribution.counters().sessions_refused, 1);
     // Somebody else with its id.
@@ -142,8 +142,10 @@ fn the_same_program_again_is_another() {
             .unwrap();
         Sight::of(host.dir.path(), 10).unwrap()
     };
-    let (before, after) = (look(0x7f01, "none"), look(0x7f02, "4"));
-    attribution.exec(10);
+    let before = look(0x7f01, "none");
+    let executed = procfs::now();
+    let after = look(0x7f02, "4");
+    attribution.exec(10, executed);
     attribution.observe(&before);
     attribution.observe(&after);
     let origin = attribution.opened(&opened(10, "python3", 6));
@@ -183,7 +185,7 @@ fn a_program_that_proc_was_too_late_for_is_asked_for_elsewhere() {
     host.start(10, "sh", ticks(5), "/a");
     host.observe(&mut attribution, 10);
     host.stop(10);
-    attribution.exec(10);
+    attribution.exec(10, procfs::now());
     let origin = attribution.opened(&opened(10, "wget", 6));
     assert_eq!((name(&origin), exe(&origin)), (Some("wget"), Some("/usr/bin/wget")));
     // What `/proc` says is not asked for.
@@ -282,15 +284,15 @@ fn exec_changes_name_and_executable() {
     host.start(10, "sh", ticks(5), "/a");
     host.observe(&mut attribution, 10);
     host.start(10, "curl", ticks(5), "/a");
-    attribution.exec(10);
+    attribution.exec(10, procfs::now());
     assert_eq!(exe(&attribution.origin(10, 7)), Some("/usr/bin/curl"));
-    // Over before it could be read: the old name would be a lie, the kernel's is not.
+    // Over before it could be read: the old name would be a lie, the kernel's is not. The cgroup may be another, too.
     host.stop(10);
-    attribution.exec(10);
+    attribution.exec(10, procfs::now());
     attribution.gone(10);
     let origin = attribution.opened(&opened(10, "wget", 9));
-    assert_eq!((name(&origin), exe(&origin), origin.cgroup.as_deref()), (Some("wget"), None, Some("/a")));
-    attribution.exec(11);
+    assert_eq!((name(&origin), exe(&origin), origin.cgroup.as_deref()), (Some("wget"), None, None));
+    attribution.exec(11, procfs::now());
     assert_eq!(attribution.counters().processes, 1, "an exec alone is no reason to remember anybody");
 }
 
@@ -338,6 +340,91 @@ fn a_process_is_followed_into_its_cgroup() {
     assert_eq!(attribution.origin(10, 1).cgroup.as_deref(), Some("/a"), "same id, nothing to read");
     let moved = attribution.origin(10, 2);
     assert_eq!(moved.container.as_ref().map(|container| container.id.as_str()), Some(id));
+}
+
+/// A container's first process is forked outside of it, moved into it, and becomes the container's program.
+#[test]
+fn a_look_at_the_program_before_names_nobody() {
+    const ID: &str = "1f3870be274f6c49b3e31a0c6728957f1f3870be274f6c49b3e31a0c6728957f";
+    let host = Host::new();
+    let looks = || {
+        host.start(10, "shim", ticks(5), "/system.slice/shim.service");
+        let before = Sight::of(host.dir.path(), 10).unwrap();
+        let executed = procfs::now();
+        host.start(10, "tool", ticks(5), &format!("/docker/{ID}"));
+        let after = Sight::of(host.dir.path(), 10).unwrap();
+        host.stop(10);
+        (before, executed, after)
+    };
+    let container = |origin: &Origin| origin.container.as_ref().map(|container| container.id.clone());
+    let new = || {
+        let cgroups = Cgroups::default();
+        (Attribution::new(host.config()).with_cgroups(cgroups.clone()), cgroups)
+    };
+
+    // Neither the look that comes up after the exec nor the one before it counts.
+    for is_told_first in [true, false] {
+        let (mut attribution, cgroups) = new();
+        let (before, executed, _) = looks();
+        if is_told_first {
+            attribution.exec(10, executed);
+            attribution.observe(&before);
+        } else {
+            attribution.observe(&before);
+            attribution.exec(10, executed);
+        }
+        let origin = attribution.opened(&opened(10, "tool", 6));
+        assert_eq!((name(&origin), exe(&origin)), (Some("tool"), None), "{is_told_first}");
+        assert_eq!((origin.cgroup.as_deref(), container(&origin)), (None, None));
+        // The kernel tells of the cgroup a moment later.
+        let mut origin = Origin::clone(&origin);
+        assert!(!attribution.complete(&mut origin, procfs::now()));
+        cgroups.learn(7, &format!("/docker/{ID}"));
+        attribution.complete(&mut origin, procfs::now());
+        assert_eq!(container(&origin).as_deref(), Some(ID));
+        assert_eq!((origin.process.pid, origin.cgroup_id), (10, None));
+    }
+    // Nor does one for which there was no program left to see.
+    let (mut attribution, _) = new();
+    let (before, executed, mut last) = looks();
+    last.snapshot.exe = None;
+    attribution.observe(&before);
+    attribution.observe(&last);
+    attribution.exec(10, executed);
+    assert_eq!(name(&attribution.opened(&opened(10, "tool", 6))), Some("tool"));
+    // The look after it does, whatever comes up first.
+    for is_told_first in [true, false] {
+        let (mut attribution, _) = new();
+        let (before, executed, after) = looks();
+        if is_told_first {
+            attribution.exec(10, executed);
+        }
+        attribution.observe(&after);
+        attribution.observe(&before);
+        if !is_told_first {
+            attribution.exec(10, executed);
+        }
+        let origin = attribution.opened(&opened(10, "tool", 6));
+        assert_eq!((exe(&origin), container(&origin).as_deref()), (Some("/usr/bin/tool"), Some(ID)));
+    }
+}
+
+#[test]
+fn where_the_kernel_saw_the_call_counts() {
+    let host = Host::new();
+    let cgroups = Cgroups::default();
+    let mut attribution = Attribution::new(host.config()).with_cgroups(cgroups.clone());
+    host.start(10, "tool", ticks(5), "/a");
+    host.observe(&mut attribution, 10);
+    host.stop(10);
+    attribution.gone(10);
+    assert_eq!(
+        attribution.opened(&opened(10, "tool", 6)).cgroup.as_deref(),
+        Some("/a"),
+        "nobody knows better"
+    );
+    cgroups.learn(8, "/b");
+    assert_eq!(attribution.origin(10, 8).cgroup.as_deref(), Some("/b"), "it had moved");
 }
 
 #[test]

@@ -20,6 +20,8 @@ const MAX_ARGUMENTS: u64 = 4096;
 /// One look at one process.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    /// When the look began.
+    pub(super) at: Timestamp,
     pub(super) start: StartTime,
     pub(super) image: Option<Image>,
     pub(super) name: Option<String>,
@@ -77,6 +79,11 @@ impl StartTime {
     }
 }
 
+/// The time on the clock of events.
+pub(super) fn now() -> Timestamp {
+    Timestamp(nanos(ClockId::Monotonic))
+}
+
 fn nanos(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
@@ -84,10 +91,12 @@ fn nanos(clock: ClockId) -> u64 {
 
 /// Reads a process; `None` where it is gone.
 pub(super) fn snapshot(proc_root: &Path, pid: u32) -> Option<Snapshot> {
+    let at = now();
     let dir = proc_root.join(pid.to_string());
     let stat = read(&dir.join("stat")).ok()?;
     let start = start_time(&stat)?;
     let snapshot = Snapshot {
+        at,
         start,
         image: image(&stat),
         name: read(&dir.join("comm")).ok().map(|comm| comm.trim_end_matches('\n').to_owned()),

@@ -236,6 +236,8 @@ async fn serve(
         attribution::Config { runtimes: config.runtimes(), ..attribution::Config::default() };
     let agents = Agents::new(config.attribution.agents.clone(), attribution_config.proc_root.clone());
     let (told, proc_root) = (agents.clone(), attribution_config.proc_root.clone());
+    let cgroups = attribution::Cgroups::default();
+    let made = cgroups.clone();
     let discovery = tokio::task::spawn_blocking(move || {
         Discovery::start(discovery_config, KernelAttacher::new(kernel), move |event| match event {
             // At once: it may be gone in a moment. Full: it is looked at with its first call instead.
@@ -248,6 +250,7 @@ async fn serve(
             ProcessEvent::Forked { pid, parent, at } => told.forked(pid, parent, at),
             ProcessEvent::Executed { pid, comm, at } => told.executed(pid, &comm, at),
             ProcessEvent::Ended { pid, at } => told.ended(pid, at),
+            ProcessEvent::CgroupMade { id, path } => made.learn(id, &path),
             ProcessEvent::Lost => told.lost(),
             ProcessEvent::ToldUpTo(at) => told.told_up_to(at),
         })
@@ -264,7 +267,10 @@ async fn serve(
     let pipeline = Pipeline::new(
         Arc::clone(&catalog),
         prices.clone(),
-        Attribution::new(attribution_config).with_programs(programs).with_agents(agents),
+        Attribution::new(attribution_config)
+            .with_programs(programs)
+            .with_agents(agents)
+            .with_cgroups(cgroups),
         filters.clone(),
         sinks,
         KernelVerdicts::new(verdicts),

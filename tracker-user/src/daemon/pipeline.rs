@@ -165,7 +165,7 @@ impl<V: SetVerdict> Pipeline<V> {
             }
             CaptureEvent::Exec { tgid, at } => {
                 self.close_all(tgid, at);
-                self.attribution.exec(tgid);
+                self.attribution.exec(tgid, at);
             }
             CaptureEvent::Exit { tgid, at } => {
                 if !other_threads_live(tgid) {

@@ -119,7 +119,7 @@ pub(crate) fn fields(record: &Record) -> serde_json::Result<Map<String, Value>> 
 fn line(record: &Record) -> Line<'_> {
     // In full, so that a new field forces a decision.
     let Record { call, cost, origin, started_unix_nanos } = record;
-    let Origin { process, cgroup, container, unit, slice, login, agent, session } = origin;
+    let Origin { process, cgroup_id: _, cgroup, container, unit, slice, login, agent, session } = origin;
     let crate::provider::Call {
         started: _,
         provider,

@@ -108,7 +108,7 @@ impl Memory {
                 _ => self.processes.forget(*pid),
             },
             Happening::LeaderExited { pid } => self.processes.end(*pid, *time),
-            Happening::Lost(_) => {}
+            Happening::CgroupMade { .. } | Happening::Lost(_) => {}
         }
     }
 }

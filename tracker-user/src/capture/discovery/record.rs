@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use perf_event_open_sys as sys;
 use sys::bindings::{
-    PERF_RECORD_COMM, PERF_RECORD_EXIT, PERF_RECORD_FORK, PERF_RECORD_LOST, PERF_RECORD_MISC_COMM_EXEC,
-    PERF_RECORD_MMAP2,
+    PERF_RECORD_CGROUP, PERF_RECORD_COMM, PERF_RECORD_EXIT, PERF_RECORD_FORK, PERF_RECORD_LOST,
+    PERF_RECORD_MISC_COMM_EXEC, PERF_RECORD_MMAP2,
 };
 
 use super::maps::{Alias, Mapping};
@@ -21,7 +21,7 @@ pub(super) const HEADER: usize = 8;
 /// Bytes of the time at a record's end.
 const TRAILER: usize = 8;
 
-/// Something that happened to a process.
+/// Something that happened, mostly to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Happening {
     /// It mapped a file as executable.
@@ -32,6 +32,8 @@ pub(super) enum Happening {
     Executed { pid: u32, comm: String },
     /// Its first thread ended.
     LeaderExited { pid: u32 },
+    /// A cgroup was made.
+    CgroupMade { id: u64, path: String },
     /// This many records are missing.
     Lost(u64),
 }
@@ -53,6 +55,9 @@ impl Record {
                 Some(ProcessEvent::Executed { pid: *pid, comm: comm.clone(), at })
             }
             &Happening::LeaderExited { pid } => Some(ProcessEvent::Ended { pid, at }),
+            Happening::CgroupMade { id, path } => {
+                Some(ProcessEvent::CgroupMade { id: *id, path: path.clone() })
+            }
             Happening::Lost(_) => Some(ProcessEvent::Lost),
             Happening::Mapped { .. } => None,
         }
@@ -85,6 +90,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Record> {
             }
             Happening::LeaderExited { pid }
         }
+        PERF_RECORD_CGROUP => Happening::CgroupMade {
+            id: u64_at(body, 0)?,
+            path: String::from_utf8_lossy(text_at(body, 8)?).into(),
+        },
         PERF_RECORD_LOST => Happening::Lost(u64_at(body, 8)?),
         _ => return None,
     };
@@ -156,6 +165,14 @@ mod tests {
         assert_eq!(parse(&record(PERF_RECORD_COMM, 0, &body)), None);
         let exec = parse(&record(PERF_RECORD_COMM, PERF_RECORD_MISC_COMM_EXEC as u16, &body)).unwrap();
         assert_eq!(exec.happening, Happening::Executed { pid: 5, comm: "name".to_owned() });
+    }
+
+    #[test]
+    fn a_cgroup_is_told_of_with_its_path() {
+        let body = [4711_u64.to_ne_bytes().as_slice(), b"/docker/abc\0\0\0\0\0"].concat();
+        let made = parse(&record(PERF_RECORD_CGROUP, 0, &body)).unwrap();
+        assert_eq!(made.happening, Happening::CgroupMade { id: 4711, path: "/docker/abc".to_owned() });
+        assert_eq!(parse(&record(PERF_RECORD_CGROUP, 0, &body[..7])), None);
     }
 
     #[test]

@@ -42,7 +42,14 @@ pub enum ProcessEvent {
         /// When.
         at: Timestamp,
     },
-    /// Some of these three are missing.
+    /// A cgroup of the v2 hierarchy was made.
+    CgroupMade {
+        /// Its id, as the kernel side tells it.
+        id: u64,
+        /// Its path from the hierarchy's root.
+        path: String,
+    },
+    /// Some of these four are missing.
     Lost,
     /// All that happened up to here was told.
     ToldUpTo(Timestamp),

@@ -119,6 +119,15 @@ unsafe impl Send for Ring {}
 
 impl Ring {
     fn open(cpu: i32) -> io::Result<Self> {
+        match Self::telling(cpu, cgroups_are_told()) {
+            // Linux 5.6 and older know nothing of cgroups here.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Self::telling(cpu, false),
+            opened => opened,
+        }
+    }
+
+    /// Opens it; whether it tells of new cgroups, too.
+    fn telling(cpu: i32, cgroups: bool) -> io::Result<Self> {
         let mut attributes = perf_event_attr::default();
         attributes.type_ = PERF_TYPE_SOFTWARE;
         attributes.size = size_of::<perf_event_attr>() as u32;
@@ -130,6 +139,7 @@ impl Ring {
         attributes.set_comm(1);
         attributes.set_comm_exec(1);
         attributes.set_task(1);
+        attributes.set_cgroup(cgroups.into());
         attributes.set_sample_id_all(1);
         attributes.set_use_clockid(1);
         // Wake at the first byte: `wakeup_events` would count samples only, of which there are none.
@@ -221,6 +231,14 @@ pub(super) fn now() -> Timestamp {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec.unsigned_abs()))
+}
+
+/// Whether the kernel tells of cgroups of the v2 hierarchy: `perf_event` may be in one of v1, whose ids mean others.
+fn cgroups_are_told() -> bool {
+    fs::read_to_string("/proc/self/cgroup").is_ok_and(|cgroups| {
+        let mut controllers = cgroups.lines().filter_map(|line| line.split(':').nth(1));
+        !controllers.any(|list| list.split(',').any(|controller| controller == "perf_event"))
+    })
 }
 
 /// The numbers in a list like `0-3,8`.

@@ -177,6 +177,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
                         self.ending.insert(pid, (Instant::now() + REAP_AFTER, 0));
                     }
                 }
+                Happening::CgroupMade { .. } => {}
                 Happening::Lost(records) => {
                     self.table.counters.lost_records += records;
                     self.next_sweep = Instant::now();

@@ -29,7 +29,7 @@ impl<V: SetVerdict> Pipeline<V> {
 
     /// Adds what was not known yet at the first sight of the connection, and says whether there is
     /// nothing to wait for.
-    fn complete(&self, record: &mut Record) -> bool {
+    fn complete(&mut self, record: &mut Record) -> bool {
         self.attribution.complete(&mut record.origin, record.call.started)
     }
 

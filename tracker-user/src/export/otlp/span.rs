@@ -21,7 +21,8 @@ pub(super) fn span(record: &Record) -> Span {
     attributes.set("llm_tracker.list_cost_usd", record.cost.list().map(Usd::dollars));
     attributes.set("llm_tracker.cost_source", record.cost.source().map(CostSource::as_str));
     of_process(&record.origin.process, &mut attributes);
-    let Origin { process: _, cgroup, container, unit, slice, login, agent, session } = &record.origin;
+    let Origin { process: _, cgroup_id: _, cgroup, container, unit, slice, login, agent, session } =
+        &record.origin;
     attributes.set("process.linux.cgroup", cgroup.as_deref());
     if let Some(container) = container {
         of_container(container, &mut attributes);

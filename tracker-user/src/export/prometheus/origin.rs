@@ -155,7 +155,7 @@ impl OriginField {
 
     /// Empty where it is not known.
     fn value<'a>(&self, origin: &'a Origin) -> Cow<'a, str> {
-        let Origin { process, cgroup, container, unit, slice, login, agent, session } = origin;
+        let Origin { process, cgroup_id: _, cgroup, container, unit, slice, login, agent, session } = origin;
         let (container, login, session) = (container.as_ref(), login.as_ref(), session.as_ref());
         let number = |uid: Option<u32>| uid.map(|uid| uid.to_string()).unwrap_or_default().into();
         let text = match self {
