@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use llm_tracker_tests::{
     call::CallLine,
+    cgroup::Cgroup,
     child::Child,
     client::{self, LIMIT},
     daemon::Daemon,
@@ -172,6 +173,54 @@ fn a_library_replaced_while_it_is_in_use() -> Result<()> {
         let seen = wait_for_at_least(&daemon, 80, |call| call.process.pid == pid)?;
         ensure!(seen >= 80, "{seen} of 100 calls of {pid}; {}", daemon.losses());
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A process that gets no processor until this is dropped.
+struct Halted(libc::pid_t);
+
+impl Halted {
+    fn new(pid: u32) -> Result<Self> {
+        let halted = Self(libc::pid_t::try_from(pid)?);
+        // SAFETY: a system call without pointers, on a child that has not been waited for.
+        ensure!(unsafe { libc::kill(halted.0, libc::SIGSTOP) } == 0, "{}", std::io::Error::last_os_error());
+        Ok(halted)
+    }
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::kill(self.0, libc::SIGCONT) };
+    }
+}
+
+/// The daemon gets no processor while a container comes, makes its call and goes: there is nothing to look at
+/// afterwards, neither a process nor a cgroup.
+#[test]
+fn a_container_that_is_gone_before_anybody_looks_is_named() -> Result<()> {
+    let standin = StandIn::start()?;
+    let mut daemon = Daemon::start()?;
+    let id = format!("{:064x}", std::process::id());
+    let mut command = client::command(&standin, "/usr/bin/curl");
+    let model = Scenario::new(3, 5).tag("gone").model();
+    command.args(client::curl_arguments(&format!("{}{CHAT}", standin.url()), &client::chat(&model)));
+    let halted = Halted::new(daemon.pid())?;
+    let pid = {
+        let cgroup = Cgroup::new(&format!("/docker/{id}"))?;
+        cgroup.holds(&mut command)?;
+        Child::spawn(command, LIMIT)?.wait()?.success()?.pid
+    };
+    drop(halted);
+    let call = daemon.wait_for_one(pid)?;
+    let process = (call.process.name.as_deref(), call.process.exe.as_deref(), call.process.uid);
+    assert_eq!(process, (Some("curl"), Some("/usr/bin/curl"), Some(0)));
+    assert_eq!(call.cgroup, Some(format!("/docker/{id}")));
+    assert_eq!(
+        call.container.map(|container| (container.id, container.runtime)),
+        Some((id, Some("docker".to_owned())))
+    );
     daemon.stop()?;
     Ok(())
 }
