@@ -123,7 +123,7 @@ fn a_terminal_has_colours_and_is_told_what_takes_long() -> Result<()> {
             "{before} LLM_TRACKER_API_SOCKET={socket} {program} calls --where error!=; echo status $?; sleep 60"
         )
     };
-    let is_shown = |screen: &str| screen.contains("429") && screen.contains("status 0");
+    let is_shown = |screen: &str| screen.contains("rate_limit_error") && screen.contains("status 0");
     let colours = Terminal::open((100, 24), &calls(""))?;
     colours.wait_for("the failed call", is_shown)?;
     ensure!(colours.has_colours()?, "{}", colours.screen()?);

@@ -1,6 +1,6 @@
 //! What the kernel, the capabilities and the mounts of this machine allow.
 
-use std::{fmt, path::Path, thread};
+use std::{fmt, io, path::Path, thread};
 
 use crate::{
     capture::{NO_HURRY, hurry},
@@ -72,6 +72,7 @@ pub fn checks() -> Vec<Check> {
         priority(thread::spawn(hurry).join().is_ok_and(|hurried| hurried.is_ok())),
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default()),
+        processes(programs(Path::new("/proc"))),
         lockdown(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()),
     ]
 }
@@ -162,6 +163,39 @@ fn mounts(table: &str) -> Check {
     }
 }
 
+/// How many processes tell which program they run, and how many may not be asked.
+fn programs(proc_root: &Path) -> (usize, usize) {
+    let (mut told, mut refused) = (0, 0);
+    let Ok(entries) = std::fs::read_dir(proc_root) else { return (0, 0) };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().parse::<u32>().is_err() {
+            continue;
+        }
+        match std::fs::read_link(entry.path().join("exe")) {
+            Ok(_) => told += 1,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused += 1,
+            // A thread of the kernel's, or gone.
+            Err(_) => {}
+        }
+    }
+    (told, refused)
+}
+
+/// Security modules refuse what capabilities would allow, without a word: AppArmor's profile of Docker does.
+fn processes((told, refused): (usize, usize)) -> Check {
+    if refused == 0 {
+        return Check::good("processes", format!("all {told} can be looked at"));
+    }
+    Check::limited(
+        "processes",
+        format!(
+            "{refused} of {} cannot be looked at, nor their calls be seen: run as root, without a security profile \
+             such as AppArmor's docker-default, and outside of user namespaces",
+            told.saturating_add(refused)
+        ),
+    )
+}
+
 fn lockdown(state: &str) -> Check {
     if state.contains("[confidentiality]") {
         Check::bad(
@@ -192,6 +226,16 @@ mod tests {
         let check = capabilities(&["CAP_BPF"]);
         assert_eq!(check.outcome, Outcome::Bad);
         assert!(check.detail.contains("CAP_BPF") && check.detail.contains("root"));
+    }
+
+    #[test]
+    fn processes_that_may_not_be_looked_at_are_counted() {
+        assert_eq!(processes((12, 0)).outcome, Outcome::Good);
+        let check = processes((3, 9));
+        assert!(check.outcome == Outcome::Limited && check.detail.starts_with("9 of 12 "), "{check}");
+        let (told, _) = programs(Path::new("/proc"));
+        assert!(told > 0, "this one at least");
+        assert_eq!(programs(Path::new("/proc/self/fdinfo/none")), (0, 0));
     }
 
     #[test]

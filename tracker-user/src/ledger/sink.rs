@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError},
     },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -39,6 +39,8 @@ pub struct LedgerConfig {
 const BATCH: usize = 1024;
 /// How long calls may wait for others, so that one transaction takes them all.
 const GATHER: Duration = Duration::from_millis(500);
+/// Between two looks at the queue meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 /// Between two tries at what cannot be stored.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at what is too old or too much.
@@ -309,10 +311,17 @@ fn fill(batch: &mut Vec<Record>, inbox: &Receiver<Box<Record>>) -> bool {
     }
     let until = Instant::now() + GATHER;
     while batch.len() < BATCH {
-        match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match inbox.try_recv() {
             Ok(record) => batch.push(*record),
-            Err(RecvTimeoutError::Timeout) => return false,
-            Err(RecvTimeoutError::Disconnected) => return true,
+            Err(TryRecvError::Disconnected) => return true,
+            Err(TryRecvError::Empty) => {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                // Whoever waits for the next one is woken by each, at the cost of who sends it.
+                thread::sleep(left.min(LOOK));
+            }
         }
     }
     false

@@ -63,7 +63,7 @@ impl<A: Attach, S: FnMut(ProcessEvent)> Worker<A, S> {
                 Ok(band) => (Some(band), None),
                 Err(error) => {
                     let reason = format!(
-                        "the kernel refuses perf_event_open ({error}): run as root, or with CAP_PERFMON"
+                        "the kernel refuses perf_event_open ({error}): `llm-tracker doctor` says what it asks for"
                     );
                     tracing::warn!(reason, "new TLS libraries are found by polling only");
                     (None, Some(reason))
