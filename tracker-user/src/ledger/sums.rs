@@ -125,11 +125,11 @@ pub(super) fn of_both() -> String {
     })
 }
 
-impl Sums {
-    /// Adds a row whose first columns are [`ALL`] of them, of one call or of several, which failed or did not.
-    pub(super) fn add_row(&mut self, row: &rusqlite::Row<'_>, failed: bool) -> rusqlite::Result<()> {
-        // In full, so that a new field forces a decision.
-        let Self {
+/// The sums of `$sums`, borrowed as that is: the errors, of which there is no column, and those of [`ALL`], in that
+/// order: numbers, amounts, times. In full, so that a new field forces a decision.
+macro_rules! by_column {
+    ($sums:expr) => {{
+        let Sums {
             calls,
             errors,
             retries,
@@ -146,11 +146,7 @@ impl Sums {
             output_seconds,
             durations,
             first_tokens,
-        } = self;
-        if failed {
-            *errors = errors.saturating_add(row.get(0)?);
-        }
-        let mut columns = 0..COLUMNS;
+        } = $sums;
         let numbers = [
             calls,
             retries,
@@ -162,59 +158,44 @@ impl Sums {
             reasoning_tokens,
             known_cost,
         ];
+        let amounts = [cost_usd, list_cost_usd, duration_seconds, output_seconds];
+        (errors, numbers, amounts, [durations, first_tokens])
+    }};
+}
+
+impl Sums {
+    /// Adds a row whose first columns are [`ALL`] of them, of one call or of several, which failed or did not.
+    pub(super) fn add_row(&mut self, row: &rusqlite::Row<'_>, failed: bool) -> rusqlite::Result<()> {
+        let (errors, numbers, amounts, times) = by_column!(self);
+        if failed {
+            *errors = errors.saturating_add(row.get(0)?);
+        }
+        let mut columns = 0..COLUMNS;
         for (sum, column) in numbers.into_iter().zip(&mut columns) {
             *sum = sum.saturating_add(row.get(column)?);
         }
-        let sums = [cost_usd, list_cost_usd, duration_seconds, output_seconds];
-        for (sum, column) in sums.into_iter().zip(&mut columns) {
+        for (sum, column) in amounts.into_iter().zip(&mut columns) {
             *sum += row.get::<_, f64>(column)?;
         }
-        for (times, column) in [durations, first_tokens].into_iter().zip(&mut columns) {
-            times.add_value(row.get_ref(column)?)?;
+        for (sum, column) in times.into_iter().zip(&mut columns) {
+            sum.add_value(row.get_ref(column)?)?;
         }
         Ok(())
     }
 
     /// Adds what `other` adds up to.
     pub fn add(&mut self, other: &Self) {
-        // In full, so that a new field forces a decision.
-        let Self {
-            calls,
-            errors,
-            retries,
-            known_usage,
-            input_tokens,
-            cache_read_input_tokens,
-            cache_creation_input_tokens,
-            output_tokens,
-            reasoning_tokens,
-            known_cost,
-            cost_usd,
-            list_cost_usd,
-            duration_seconds,
-            output_seconds,
-            durations,
-            first_tokens,
-        } = self;
-        for (sum, more) in [
-            (calls, other.calls),
-            (errors, other.errors),
-            (retries, other.retries),
-            (known_usage, other.known_usage),
-            (input_tokens, other.input_tokens),
-            (cache_read_input_tokens, other.cache_read_input_tokens),
-            (cache_creation_input_tokens, other.cache_creation_input_tokens),
-            (output_tokens, other.output_tokens),
-            (reasoning_tokens, other.reasoning_tokens),
-            (known_cost, other.known_cost),
-        ] {
-            *sum = sum.saturating_add(more);
+        let (errors, numbers, amounts, times) = by_column!(self);
+        let (more_errors, more_numbers, more_amounts, more_times) = by_column!(other);
+        *errors = errors.saturating_add(*more_errors);
+        for (sum, more) in numbers.into_iter().zip(more_numbers) {
+            *sum = sum.saturating_add(*more);
         }
-        *cost_usd += other.cost_usd;
-        *list_cost_usd += other.list_cost_usd;
-        *duration_seconds += other.duration_seconds;
-        *output_seconds += other.output_seconds;
-        durations.merge(&other.durations);
-        first_tokens.merge(&other.first_tokens);
+        for (sum, more) in amounts.into_iter().zip(more_amounts) {
+            *sum += more;
+        }
+        for (sum, more) in times.into_iter().zip(more_times) {
+            sum.merge(more);
+        }
     }
 }
