@@ -38,9 +38,7 @@ impl Viewer {
             Self::User(uid) => [owner.uid, owner.login_uid].contains(&Some(uid)),
         }
     }
-}
 
-impl Viewer {
     /// The budgets of which they see all calls: what they are shown of others would be a part of them.
     pub(super) fn budgets(self, mut budgets: Vec<Budget>) -> Vec<Budget> {
         if let Self::User(uid) = self {

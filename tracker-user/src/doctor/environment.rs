@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path, thread};
 
 use crate::{
-    capture::{NO_HURRY, hurry},
+    capture::{NO_HURRY, discovery, hurry},
     privileges,
 };
 
@@ -166,12 +166,8 @@ fn mounts(table: &str) -> Check {
 /// How many processes tell which program they run, and how many may not be asked.
 fn programs(proc_root: &Path) -> (usize, usize) {
     let (mut told, mut refused) = (0, 0);
-    let Ok(entries) = std::fs::read_dir(proc_root) else { return (0, 0) };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().parse::<u32>().is_err() {
-            continue;
-        }
-        match std::fs::read_link(entry.path().join("exe")) {
+    for pid in discovery::processes(proc_root).into_iter().flatten() {
+        match std::fs::read_link(proc_root.join(format!("{pid}/exe"))) {
             Ok(_) => told += 1,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused += 1,
             // A thread of the kernel's, or gone.

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::str;
 
 /// A file as the kernel names it in `/proc/PID/maps` and in the perf side-band. On some file systems
@@ -39,9 +40,12 @@ pub(super) fn check() -> io::Result<()> {
     fs::metadata("/proc/self/maps").map(drop)
 }
 
-/// The ids of all processes.
-pub(super) fn processes() -> io::Result<impl Iterator<Item = u32>> {
-    Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+/// Where the kernel tells of processes.
+pub(super) const PROC: &str = "/proc";
+
+/// The ids of all processes that a proc file system has.
+pub(crate) fn processes(proc_root: impl AsRef<Path>) -> io::Result<impl Iterator<Item = u32>> {
+    Ok(fs::read_dir(proc_root)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
 /// The executable file mappings of a process.
@@ -89,7 +93,7 @@ pub(super) fn lasting_mount_namespaces() -> [Option<u64>; 2] {
 
 /// All mount namespaces with a process in them, and one such process.
 pub(super) fn mount_namespaces() -> io::Result<HashMap<u64, u32>> {
-    Ok(processes()?.filter_map(|pid| Some((mount_namespace(pid)?, pid))).collect())
+    Ok(processes(PROC)?.filter_map(|pid| Some((mount_namespace(pid)?, pid))).collect())
 }
 
 /// Whether nothing of a process runs any more: it is gone, or its last thread waits to be reaped.
@@ -129,7 +133,7 @@ mod tests {
     fn this_process_is_alive_and_maps_itself() {
         let pid = std::process::id();
         assert!(!has_ended(pid));
-        assert!(processes().unwrap().any(|id| id == pid));
+        assert!(processes(PROC).unwrap().any(|id| id == pid));
         let program = std::env::current_exe().unwrap();
         assert!(mappings(pid).unwrap().iter().any(|mapping| mapping.path == program));
         assert!(mount_namespaces().unwrap().contains_key(&mount_namespace(pid).unwrap()));

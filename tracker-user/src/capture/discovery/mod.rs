@@ -33,6 +33,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 pub use leaving::Departure;
+pub(crate) use maps::processes;
 pub use programs::Programs;
 pub use report::{Counters, ObjectReport, ProcessEvent, Snapshot, State};
 

@@ -154,7 +154,7 @@ impl<A: Attach> Table<A> {
     /// Looks at every process, and makes the table agree.
     pub(super) fn sweep(&mut self) {
         self.counters.sweeps += 1;
-        let Ok(processes) = maps::processes() else { return };
+        let Ok(processes) = maps::processes(maps::PROC) else { return };
         // One look per file, however many processes map it.
         let mut identities = HashMap::new();
         let mut alive = HashSet::new();
